@@ -1,0 +1,335 @@
+/* Inside the NVMe device: the structures its files share. Included by device/nvme files and white-box tests only.
+ *
+ * Who writes what:
+ *   subsys.c    subsystem, namespaces, attachment            ctrl.c      properties, enable, resets, poll, suspend
+ *   queue.c     SQ/CQ rings, doorbells, interrupts           req.c       a command's life: fetch, data, run, complete
+ *   xfer.c      PRP and SGL -> iovec, bounce for messages    admin.c     the admin table and small admin commands
+ *   identify.c, features.c, logs.c, event.c (AER), io.c (NVM commands), nsmgmt.c, format.c
+ *   cdq.c, track.c, migration.c, state.c, rate.c, lbastatus.c: Host Managed Live Migration
+ */
+#ifndef FERRY_DEVICE_NVME_NVME_H
+#define FERRY_DEVICE_NVME_NVME_H
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "device/common/pci.h"
+#include "device/nvme/subsys.h"
+#include "spec/nvme.h"
+
+enum {
+	NVME_PAGE = 4096,			/* CAP.MPSMIN = MPSMAX = 0 */
+	NVME_MDTS = 5,				/* 2^5 pages = 128 KiB */
+	NVME_XFER_MAX = NVME_PAGE << NVME_MDTS,
+	NVME_IOV_MAX = (NVME_XFER_MAX / NVME_PAGE) + 1,
+	NVME_BUFS = 4,				/* bounce and scratch buffers of NVME_XFER_MAX bytes, per controller */
+	NVME_AER_MAX = 8,			/* outstanding AERs (AERL + 1) */
+	NVME_ERRLOG_ENTRIES = 64,
+	NVME_QSIZE_MAX = 4096,			/* entries; CAP.MQES + 1 */
+	NVME_HELD_MAX = 256			/* completions waiting for CQ room that a state image can carry; more stop fetching */
+};
+
+struct nvme_ns {
+	struct nvme_subsys *ss;
+	uint32_t nsid;				/* the subsystem's */
+	struct blk *blk;
+	struct nvme_ns_ids ids;
+	unsigned lba_shift;			/* 9 or 12 */
+	uint64_t nsze;				/* blocks */
+	unsigned inflight;			/* commands holding it; not removed or formatted while > 0 */
+	bool busy_format;
+};
+
+struct nvme_sq {
+	bool live, deleting;
+	uint16_t qid, cqid, size;		/* entries, one-based */
+	uint8_t prio;
+	uint64_t prp1;
+	uint16_t head, tail;			/* next to fetch; last doorbell value taken */
+	uint32_t inflight;			/* fetched and not yet completed (AERs count) */
+	const uint8_t *ptr;			/* direct, valid while generation matches; NULL: by message */
+	uint64_t generation;
+	bool fetching;				/* a by-message fetch is out */
+	struct nvme_cq *cq;
+};
+
+struct nvme_cq {
+	bool live, ien, irq_wanted;
+	uint16_t qid, size, iv;
+	uint64_t prp1;
+	uint16_t head, tail;			/* last doorbell value taken; next slot to post */
+	bool phase;				/* of the next entry to post */
+	unsigned sqs;				/* SQs that use it */
+	uint8_t *ptr;
+	uint64_t generation;
+	struct list held;			/* nvme_req waiting for room (or, by message, for their turn) */
+};
+
+struct nvme_req {
+	struct list link;
+	struct nvme_ctrl *ctrl;
+	struct nvme_sq *sq;			/* NULL: orphan, its queue was deleted or the controller reset: finish silently */
+	struct nvme_sqe sqe;			/* the one copy: what the guest changes later is never seen */
+	const struct nvme_cmd_row *row;
+	struct nvme_ns *ns;			/* rows with NVME_ROW_NS: resolved and held */
+	nvme_status status;
+	uint32_t dw0, dw1;			/* of the completion */
+	/* Data. For run(): iov (len bytes) is directly usable by a backend; for LINEAR rows buf holds len bytes instead. */
+	uint32_t len;
+	int iovcnt;
+	struct iovec iov[NVME_IOV_MAX];
+	uint64_t iova[NVME_IOV_MAX];		/* guest address of each iov, for tracking and by-message write back */
+	uint8_t *buf, *scratch;			/* NVME_XFER_MAX bytes each, if the row asked */
+	bool bounced;				/* iov points into buf, data goes by message */
+	bool holds_gmem;
+	bool aborted;
+	/* the command's own progress, over several backend requests */
+	struct blk_io bio;
+	int step;
+	uint32_t idx;
+	uint64_t w[6];
+	/* xfer's own */
+	struct gmem_op gop;
+	uint32_t xfer_at;
+	int state;
+	uint64_t start_ns;
+};
+
+enum nvme_row_flags {
+	NVME_ROW_IN = 1 << 0,			/* host -> controller data */
+	NVME_ROW_OUT = 1 << 1,			/* controller -> host data */
+	NVME_ROW_LINEAR = 1 << 2,		/* run() wants the data in req->buf; len <= NVME_XFER_MAX */
+	NVME_ROW_SCRATCH = 1 << 3,		/* run() wants req->scratch */
+	NVME_ROW_NS = 1 << 4,			/* NSID must be an attached namespace -> req->ns, else INVALID_NAMESPACE */
+	NVME_ROW_NS_OR_ALL = 1 << 5,		/* same, but FFFFFFFFh gives ns = NULL */
+	NVME_ROW_MMC = 1 << 6,			/* only on an MMC, else INVALID_OPCODE */
+	NVME_ROW_RATE = 1 << 7,			/* counted by the rate limiter */
+	NVME_ROW_NOSGL = 1 << 8			/* PRP1 is not a data pointer; PSDT must be 0 */
+};
+
+/* One command. The core judges flags (FUSE, PSDT), namespace and size, moves the data, and calls run().
+ * run() returns the status, or NVME_ASYNC and calls nvme_req_done() later (it may also call it before returning). */
+struct nvme_cmd_row {
+	uint8_t opc;
+	uint16_t flags;
+	/* Bytes to transfer; judges what it needs for that. NULL: 0. Over NVME_XFER_MAX the core answers INVALID_FIELD. */
+	nvme_status (*size)(struct nvme_req *, uint32_t *len);
+	nvme_status (*run)(struct nvme_req *);
+	uint32_t effects;			/* dword for log page 05h */
+};
+
+extern const struct nvme_cmd_row nvme_admin_rows[];	/* admin.c; ends with run == NULL */
+extern const struct nvme_cmd_row nvme_io_rows[];	/* io.c */
+
+/* A UDMQ (the only type): ring in the MMC's host memory, about the changes of one MC. cdq.c */
+struct nvme_cdq {
+	bool live;
+	uint16_t id;
+	struct nvme_ctrl *mmc, *mc;
+	uint32_t slots, head, tail;
+	bool phase;				/* of the next slot */
+	bool logging, full, first;		/* first: next entry carries ESA=001b */
+	bool etpt;
+	uint32_t tpt;
+	uint32_t npages;
+	uint64_t *pages;			/* IOVA of each page, copied at create */
+	uint64_t base;				/* contiguous: IOVA of slot 0 */
+	bool contiguous;
+};
+
+/* Asynchronous events waiting for an AER to carry them. event.c */
+struct nvme_event { uint8_t aet, aei, lid; uint32_t dw1; };
+enum { NVME_EVENTS_MAX = 2 * 64 + 16 };
+
+/* Feature values of one controller: all of it is saved in our vendor state (state.c lists each with its tag). */
+struct nvme_features {
+	uint32_t arbitration, power, temp_over, temp_under, error_recovery, vwc, num_queues, irq_coalesce;
+	uint32_t write_atomic, aer_config, sw_progress;
+	uint32_t irq_vector[NVME_MSIX_VECTORS];		/* FID 09h: bit 16 coalescing disabled */
+	uint64_t timestamp_ms;				/* value set by the host (0: never), and when, on our clock */
+	uint64_t timestamp_set_ns;
+	uint8_t timestamp_origin;
+	uint8_t host_behavior[512];
+	uint8_t host_id[16];
+	bool host_id_ext;
+};
+
+/* Rate limiter (FID 28h), per controller. rate.c. Configuration is saved; tokens are derived (start full). */
+struct nvme_rate {
+	struct nvme_rate_limit cfg;			/* as set; rlc.RLE says if on */
+	double tok_tbw, tok_wbw, tok_tio, tok_wio;
+	uint64_t last_ns;
+};
+
+/* What the guest takes this controller for. Moves with it. */
+struct nvme_identity {
+	char subnqn[256], sn[20], mn[40], fr[8];
+	uint16_t cntlid;
+};
+
+struct nvme_smart { /* counters for log page 02h: saved */
+	uint64_t units_read, units_written;		/* 512-byte blocks; reported in thousands */
+	uint64_t host_reads, host_writes, busy_ns, power_cycles, media_errors, error_entries;
+	uint64_t power_on_ns;				/* before this server took it over */
+	uint64_t power_on_since_ns;
+};
+
+struct nvme_errlog_entry { uint64_t count; uint16_t sqid, cid, status, loc; uint64_t lba; uint32_t nsid; };
+
+enum nvme_suspend { NVME_RUNNING, NVME_DRAINING, NVME_SUSPENDED };
+
+/* A controller's state image being received (Set Controller State), kept on the MC. migration.c */
+struct nvme_inbound {
+	bool open;
+	struct nvme_ctrl *mmc;				/* who is sending */
+	struct buf image;
+};
+
+struct nvme_ctrl {
+	struct device dev;				/* first: struct device * <-> struct nvme_ctrl * */
+	struct nvme_subsys *ss;
+	uint16_t cntlid;
+	bool mmc, online;
+	uint16_t max_ioq, max_reqs;
+	struct nvme_identity who;
+	struct pci pci;					/* config space, MSI-X table, PBA */
+
+	/* properties */
+	uint64_t cap, asq, acq;
+	uint32_t cc, csts, aqa, intms;
+	bool enabled;					/* CC.EN seen and acted upon */
+
+	/* doorbells: index 2*qid + is_cq; either our own array or the page shared with the client */
+	volatile uint32_t *db;
+	uint32_t db_own[2 * (NVME_IOQ_MAX + 1)];
+	bool dbbuf;					/* shadow doorbells on */
+	uint64_t dbbuf_shadow, dbbuf_eventidx;		/* IOVA */
+	volatile uint32_t *dbbuf_shadow_ptr, *dbbuf_eventidx_ptr;
+	uint64_t dbbuf_generation;
+
+	struct nvme_sq sq[NVME_IOQ_MAX + 1];		/* [0]: admin */
+	struct nvme_cq cq[NVME_IOQ_MAX + 1];
+	uint32_t cq_pending_irq[(NVME_MSIX_VECTORS + 31) / 32];
+
+	struct nvme_req *reqs;
+	struct list req_free, buf_wait, throttled, retry;	/* nvme_req */
+	unsigned inflight;				/* all requests out, orphans too, AERs not */
+	uint8_t *bufs[NVME_BUFS];
+	uint32_t bufs_free;				/* bit map */
+
+	struct nvme_req *aer[NVME_AER_MAX];
+	unsigned aer_count;
+	struct nvme_event event[NVME_EVENTS_MAX];
+	unsigned event_count;
+	uint32_t event_masked;				/* bit per AET: reported, log page not read yet */
+	uint32_t changed_ns[NVME_NSID_MAX / 32 + 1];	/* guest NSIDs for log page 04h */
+
+	struct nvme_ns *attach[NVME_NSID_MAX + 1];	/* by guest NSID */
+	struct nvme_features feat, feat_saved_default;
+	struct nvme_rate rate;
+	struct nvme_smart smart;
+	struct nvme_errlog_entry errlog[NVME_ERRLOG_ENTRIES];
+	uint64_t errlog_count;
+
+	/* migration */
+	enum nvme_suspend suspend;
+	struct nvme_ctrl *suspended_by;			/* the MMC whose reset releases us */
+	struct nvme_req *suspend_req;			/* Migration Send waiting for our drain */
+	bool suspend_dudmq;
+	struct nvme_ctrl *tracked_by;			/* MMC that tracks our memory, NULL none */
+	uint16_t track_ranges;
+	struct gmem_cursor track_cursor;
+	struct nvme_cdq *udmq;				/* bound to us, NULL none */
+	struct nvme_inbound inbound;
+};
+
+struct nvme_subsys {
+	struct nvme_subsys_cfg cfg;
+	struct env *env;
+	struct nvme_ns *ns[NVME_NSID_MAX + 1];
+	struct nvme_ctrl *ctrl[NVME_CTRL_MAX];		/* by CNTLID */
+	struct nvme_cdq cdq[NVME_CTRL_MAX];
+	bool reset_wanted;				/* NSSR was written: done from poll */
+};
+
+static inline struct nvme_ctrl *nvme_ctrl_of(struct device *d) { return (struct nvme_ctrl *)d; }
+static inline uint64_t nvme_now(struct nvme_ctrl *c) { return env_now_ns(c->ss->env); }
+struct nvme_ctrl *nvme_ctrl_find(struct nvme_subsys *, uint16_t cntlid); /* NULL */
+
+/* ---- ctrl.c */
+void nvme_ctrl_clr(struct nvme_ctrl *);			/* Controller Level Reset: queues gone, requests orphaned, hooks below called */
+void nvme_ctrl_fatal(struct nvme_ctrl *, const char *why);	/* CSTS.CFS = 1, stop fetching */
+/* Suspend: stop fetching now; when the last fetched command is complete (AERs and completions held for CQ room excepted)
+ * the controller becomes SUSPENDED and nvme_migration_drained() is called once, from poll. */
+void nvme_ctrl_suspend(struct nvme_ctrl *);
+void nvme_ctrl_resume(struct nvme_ctrl *);
+
+/* ---- queue.c */
+nvme_status nvme_sq_create(struct nvme_ctrl *, uint16_t qid, uint16_t cqid, uint32_t size, uint64_t prp1, uint8_t prio);
+nvme_status nvme_cq_create(struct nvme_ctrl *, uint16_t qid, uint32_t size, uint64_t prp1, bool ien, uint16_t iv);
+void nvme_sq_delete(struct nvme_sq *);
+void nvme_cq_delete(struct nvme_cq *);
+
+/* ---- req.c */
+void nvme_req_done(struct nvme_req *, nvme_status);	/* once per command */
+/* A LINEAR row that learns from the first bytes that it needs more (Track Memory Changes): fetches len bytes from the start
+ * and calls run() again. Returns NVME_ASYNC or a status. */
+nvme_status nvme_req_refetch(struct nvme_req *, uint32_t len);
+/* Submits req->bio; a full backend is retried. `next` is called with the result from here or later. Returns NVME_ASYNC. */
+nvme_status nvme_req_blk(struct nvme_req *, enum blk_op, uint64_t lba, uint64_t nlb, const struct iovec *, int iovcnt,
+			 void (*next)(struct nvme_req *, int rc));
+
+/* ---- event.c */
+void nvme_event_post(struct nvme_ctrl *, struct nvme_event);
+void nvme_event_discard(struct nvme_ctrl *, uint8_t aet, uint8_t aei, uint32_t dw1);	/* a pending one-shot */
+void nvme_event_log_read(struct nvme_ctrl *, uint8_t lid);	/* unmasks */
+void nvme_event_ns_changed(struct nvme_ctrl *, uint32_t guest_nsid);
+void nvme_event_reset(struct nvme_ctrl *);
+nvme_status nvme_aer(struct nvme_req *);
+
+/* ---- commands, named in the tables */
+nvme_status nvme_identify(struct nvme_req *), nvme_get_log(struct nvme_req *);
+nvme_status nvme_set_features(struct nvme_req *), nvme_get_features(struct nvme_req *);
+nvme_status nvme_identify_size(struct nvme_req *, uint32_t *), nvme_get_log_size(struct nvme_req *, uint32_t *);
+nvme_status nvme_set_features_size(struct nvme_req *, uint32_t *), nvme_get_features_size(struct nvme_req *, uint32_t *);
+nvme_status nvme_format(struct nvme_req *), nvme_ns_mgmt(struct nvme_req *), nvme_ns_attach(struct nvme_req *);
+nvme_status nvme_ns_mgmt_size(struct nvme_req *, uint32_t *), nvme_ns_attach_size(struct nvme_req *, uint32_t *);
+void nvme_features_reset(struct nvme_ctrl *);
+void nvme_errlog_add(struct nvme_ctrl *, const struct nvme_req *, nvme_status);
+
+/* ---- Host Managed Live Migration */
+nvme_status nvme_cdq_cmd(struct nvme_req *);
+nvme_status nvme_track_send(struct nvme_req *), nvme_track_receive(struct nvme_req *);
+nvme_status nvme_migration_send(struct nvme_req *), nvme_migration_receive(struct nvme_req *);
+nvme_status nvme_lba_status(struct nvme_req *);
+nvme_status nvme_track_send_size(struct nvme_req *, uint32_t *), nvme_track_receive_size(struct nvme_req *, uint32_t *);
+nvme_status nvme_migration_send_size(struct nvme_req *, uint32_t *), nvme_migration_receive_size(struct nvme_req *, uint32_t *);
+nvme_status nvme_lba_status_size(struct nvme_req *, uint32_t *);
+/* FID 21h, FID 28h: called by features.c; get fills req->buf and req->dw0 */
+nvme_status nvme_fid_cdq_set(struct nvme_req *), nvme_fid_cdq_get(struct nvme_req *);
+nvme_status nvme_fid_rate_set(struct nvme_req *), nvme_fid_rate_get(struct nvme_req *);
+/* CNS 20h, CNS 15h, LID 28h into req->buf */
+nvme_status nvme_identify_state_formats(struct nvme_req *);
+nvme_status nvme_identify_secondary(struct nvme_req *);
+/* Fills the migration fields of Identify Controller, of CNS 06h and of CNS 05h. */
+void nvme_hmlm_identify(struct nvme_ctrl *, struct nvme_id_ctrl *);
+void nvme_hmlm_identify_nvm(struct nvme_ctrl *, struct nvme_id_ctrl_nvm *);
+void nvme_hmlm_identify_ns_nvm(struct nvme_ns *, struct nvme_id_ns_nvm *);
+/* A change of user data by a command of `mc`: after the medium has it, before the CQE is visible (design rule 2). nlb > 0.
+ * Called for every controller; does nothing where nobody logs. */
+void nvme_log_change(struct nvme_ctrl *mc, struct nvme_ns *, uint64_t slba, uint64_t nlb, bool dealloc);
+void nvme_log_namespace(struct nvme_ctrl *mc, struct nvme_ns *);	/* everything changed (Format) */
+/* Called from ctrl.c */
+void nvme_migration_drained(struct nvme_ctrl *mc);
+void nvme_hmlm_clr(struct nvme_ctrl *);		/* that controller (MMC or MC) was reset */
+/* Rate limiter: true if the command may run now (and takes its tokens). deadline: when one that may not could. */
+bool nvme_rate_admit(struct nvme_ctrl *, struct nvme_req *);
+uint64_t nvme_rate_deadline(struct nvme_ctrl *);
+void nvme_rate_reset(struct nvme_ctrl *);
+/* The state image (outer structure 6.1, v0 and our vendor part). save appends to out. load judges everything before it changes
+ * anything: on a bad image the controller is untouched. */
+nvme_status nvme_state_save(struct nvme_ctrl *, unsigned csvi, unsigned csuuidi, bool suspended, struct buf *out);
+nvme_status nvme_state_load(struct nvme_ctrl *, unsigned csvi, unsigned csuuidi, const void *image, size_t len);
+
+/* Build switches that break one rule each, for the tests that must notice: FERRY_BREAK_DIRTY_LATE, _LOG_EARLY,
+ * _UNDO_AFTER_COMMIT, _ADMIN_PHASE, _DSM_RANGE, _OVERFLOW. */
+#endif
