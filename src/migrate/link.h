@@ -18,7 +18,7 @@ struct link;
 struct link_msg {
 	uint16_t type;
 	uint32_t len;
-	const uint8_t *data;	/* valid until the next link_recv or link_free; 64-byte aligned */
+	const uint8_t *data;	/* valid until the next link_recv or link_free; may be unaligned */
 };
 
 struct link *link_new(struct env *, struct env_conn *); /* takes the connection, also on failure (NULL: no memory) */
@@ -27,7 +27,7 @@ void link_free(struct link *);
 int link_send(struct link *, uint16_t type, const struct iovec *payload, int n);
 /* Next whole frame: 1, 0 none yet, -errno: the link has failed (text says why; -EPIPE: the peer closed it). */
 int link_recv(struct link *, struct link_msg *);
-/* Moves bytes both ways as far as they go. True if any moved. */
+/* Puts queued bytes on the stream as far as they go (link_recv takes from it). True if any moved. */
 bool link_poll(struct link *);
 const char *link_error(const struct link *);	/* sentence; "" while it works */
 size_t link_backlog(const struct link *);	/* bytes queued and not yet taken by the stream */
