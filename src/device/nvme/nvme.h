@@ -4,7 +4,7 @@
  *   subsys.c    subsystem, namespaces, attachment            ctrl.c      properties, enable, resets, poll, suspend
  *   queue.c     SQ/CQ rings, doorbells, interrupts           req.c       a command's life: fetch, data, run, complete
  *   xfer.c      PRP and SGL -> iovec, bounce for messages    admin.c     the admin table and small admin commands
- *   identify.c, features.c, logs.c, event.c (AER), io.c (NVM commands), nsmgmt.c, format.c
+ *   identify.c, features.c, logs.c, event.c (AER), io.c, copy.c (NVM commands), format.c
  *   cdq.c, track.c, migration.c, state.c, rate.c, lbastatus.c: Host Managed Live Migration
  */
 #ifndef FERRY_DEVICE_NVME_NVME_H
@@ -79,6 +79,7 @@ struct nvme_req {
 	struct iovec iov[NVME_IOV_MAX];
 	uint64_t iova[NVME_IOV_MAX];		/* guest address of each iov, for tracking and by-message write back */
 	uint8_t *buf, *scratch;			/* NVME_XFER_MAX bytes each, if the row asked */
+	struct iovec siov;			/* for commands that point a backend at scratch */
 	bool bounced;				/* iov points into buf, data goes by message */
 	bool holds_gmem;
 	bool aborted;
@@ -291,8 +292,9 @@ nvme_status nvme_identify(struct nvme_req *), nvme_get_log(struct nvme_req *);
 nvme_status nvme_set_features(struct nvme_req *), nvme_get_features(struct nvme_req *);
 nvme_status nvme_identify_size(struct nvme_req *, uint32_t *), nvme_get_log_size(struct nvme_req *, uint32_t *);
 nvme_status nvme_set_features_size(struct nvme_req *, uint32_t *), nvme_get_features_size(struct nvme_req *, uint32_t *);
-nvme_status nvme_format(struct nvme_req *), nvme_ns_mgmt(struct nvme_req *), nvme_ns_attach(struct nvme_req *);
-nvme_status nvme_ns_mgmt_size(struct nvme_req *, uint32_t *), nvme_ns_attach_size(struct nvme_req *, uint32_t *);
+nvme_status nvme_format(struct nvme_req *);
+nvme_status nvme_flush(struct nvme_req *);		/* req->ns, or with NULL every attached namespace */
+uint32_t nvme_fid_effects(const struct nvme_ctrl *, unsigned fid);	/* dword of LID 12h; 0: unsupported */
 void nvme_features_reset(struct nvme_ctrl *);
 void nvme_errlog_add(struct nvme_ctrl *, const struct nvme_req *, nvme_status);
 
