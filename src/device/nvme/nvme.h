@@ -4,7 +4,7 @@
  *   subsys.c    subsystem, namespaces, attachment            ctrl.c      properties, enable, resets, poll, suspend
  *   queue.c     SQ/CQ rings, doorbells, interrupts           req.c       a command's life: fetch, data, run, complete
  *   xfer.c      PRP and SGL -> iovec, bounce for messages    admin.c     the admin table and small admin commands
- *   identify.c, features.c, logs.c, event.c (AER), io.c, copy.c (NVM commands), format.c
+ *   identify.c, features.c, logs.c, event.c (AER), io.c, ranges.c, pieces.c (NVM commands), format.c
  *   cdq.c, track.c, migration.c, state.c, rate.c, lbastatus.c: Host Managed Live Migration
  */
 #ifndef FERRY_DEVICE_NVME_NVME_H
