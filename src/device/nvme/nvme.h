@@ -127,7 +127,7 @@ struct nvme_cdq {
 	struct nvme_ctrl *mmc, *mc;
 	uint32_t slots, head, tail;
 	bool phase;				/* of the next slot */
-	bool logging, full, first;		/* first: next entry carries ESA=001b */
+	bool logging, full;
 	bool etpt;
 	uint32_t tpt;
 	uint32_t npages;
@@ -181,6 +181,7 @@ enum nvme_suspend { NVME_RUNNING, NVME_DRAINING, NVME_SUSPENDED };
 struct nvme_inbound {
 	bool open;
 	struct nvme_ctrl *mmc;				/* who is sending */
+	uint8_t csvi, csuuidi;				/* as the first piece gave them */
 	struct buf image;
 };
 
@@ -233,7 +234,8 @@ struct nvme_ctrl {
 	/* migration */
 	enum nvme_suspend suspend;
 	struct nvme_ctrl *suspended_by;			/* the MMC whose reset releases us */
-	struct nvme_req *suspend_req;			/* Migration Send waiting for our drain */
+	struct nvme_req *suspend_req;			/* Migration Sends waiting for our drain, chained through w[0] */
+	uint64_t suspended_at_ns;			/* while SUSPENDED: what "now" is in a state image, so that its pieces agree */
 	bool suspend_dudmq;
 	struct nvme_ctrl *tracked_by;			/* MMC that tracks our memory, NULL none */
 	uint16_t track_ranges;
@@ -321,6 +323,7 @@ void nvme_log_namespace(struct nvme_ctrl *mc, struct nvme_ns *);	/* everything c
 /* Called from ctrl.c */
 void nvme_migration_drained(struct nvme_ctrl *mc);
 void nvme_hmlm_clr(struct nvme_ctrl *);		/* that controller (MMC or MC) was reset */
+void nvme_hmlm_fini(struct nvme_ctrl *);	/* that controller is about to be freed: nothing may point at it any more */
 /* Rate limiter: true if the command may run now (and takes its tokens). deadline: when one that may not could. */
 bool nvme_rate_admit(struct nvme_ctrl *, struct nvme_req *);
 uint64_t nvme_rate_deadline(struct nvme_ctrl *);
