@@ -115,6 +115,9 @@ struct nvme_cmd_row {
 	nvme_status (*size)(struct nvme_req *, uint32_t *len);
 	nvme_status (*run)(struct nvme_req *);
 	uint32_t effects;			/* dword for log page 05h */
+	/* OUT rows that consume what they report (Track Receive): run() succeeded, but the data could not be written to the host.
+	 * buf and len are as run() left them. May be NULL. */
+	void (*undelivered)(struct nvme_req *);
 };
 
 extern const struct nvme_cmd_row nvme_admin_rows[];	/* admin.c; ends with run == NULL */
@@ -303,6 +306,7 @@ nvme_status nvme_cdq_cmd(struct nvme_req *);
 nvme_status nvme_track_send(struct nvme_req *), nvme_track_receive(struct nvme_req *);
 nvme_status nvme_migration_send(struct nvme_req *), nvme_migration_receive(struct nvme_req *);
 nvme_status nvme_lba_status(struct nvme_req *);
+void nvme_track_undelivered(struct nvme_req *);		/* row.undelivered of Track Receive */
 nvme_status nvme_track_send_size(struct nvme_req *, uint32_t *), nvme_track_receive_size(struct nvme_req *, uint32_t *);
 nvme_status nvme_migration_send_size(struct nvme_req *, uint32_t *), nvme_migration_receive_size(struct nvme_req *, uint32_t *);
 nvme_status nvme_lba_status_size(struct nvme_req *, uint32_t *);
