@@ -116,6 +116,9 @@ struct nvme_cmd_row {
 	nvme_status (*size)(struct nvme_req *, uint32_t *len);
 	nvme_status (*run)(struct nvme_req *);
 	uint32_t effects;			/* dword for log page 05h */
+	/* OUT rows that consume what they report (Track Receive): run() succeeded, but the data could not be written to the host.
+	 * buf and len are as run() left them. May be NULL. */
+	void (*undelivered)(struct nvme_req *);
 };
 
 extern const struct nvme_cmd_row nvme_admin_rows[];	/* admin.c; ends with run == NULL */
@@ -128,7 +131,7 @@ struct nvme_cdq {
 	struct nvme_ctrl *mmc, *mc;
 	uint32_t slots, head, tail;
 	bool phase;				/* of the next slot */
-	bool logging, full, first;		/* first: next entry carries ESA=001b */
+	bool logging, full;
 	bool etpt;
 	uint32_t tpt;
 	uint32_t npages;
@@ -182,6 +185,7 @@ enum nvme_suspend { NVME_RUNNING, NVME_DRAINING, NVME_SUSPENDED };
 struct nvme_inbound {
 	bool open;
 	struct nvme_ctrl *mmc;				/* who is sending */
+	uint8_t csvi, csuuidi;				/* as the first piece gave them */
 	struct buf image;
 };
 
@@ -234,7 +238,8 @@ struct nvme_ctrl {
 	/* migration */
 	enum nvme_suspend suspend;
 	struct nvme_ctrl *suspended_by;			/* the MMC whose reset releases us */
-	struct nvme_req *suspend_req;			/* Migration Send waiting for our drain */
+	struct nvme_req *suspend_req;			/* Migration Sends waiting for our drain, chained through w[0] */
+	uint64_t suspended_at_ns;			/* while SUSPENDED: what "now" is in a state image, so that its pieces agree */
 	bool suspend_dudmq;
 	struct nvme_ctrl *tracked_by;			/* MMC that tracks our memory, NULL none */
 	uint16_t track_ranges;
@@ -303,6 +308,7 @@ nvme_status nvme_cdq_cmd(struct nvme_req *);
 nvme_status nvme_track_send(struct nvme_req *), nvme_track_receive(struct nvme_req *);
 nvme_status nvme_migration_send(struct nvme_req *), nvme_migration_receive(struct nvme_req *);
 nvme_status nvme_lba_status(struct nvme_req *);
+void nvme_track_undelivered(struct nvme_req *);		/* row.undelivered of Track Receive */
 nvme_status nvme_track_send_size(struct nvme_req *, uint32_t *), nvme_track_receive_size(struct nvme_req *, uint32_t *);
 nvme_status nvme_migration_send_size(struct nvme_req *, uint32_t *), nvme_migration_receive_size(struct nvme_req *, uint32_t *);
 nvme_status nvme_lba_status_size(struct nvme_req *, uint32_t *);
@@ -323,6 +329,7 @@ void nvme_log_namespace(struct nvme_ctrl *mc, struct nvme_ns *);	/* everything c
 /* Called from ctrl.c */
 void nvme_migration_drained(struct nvme_ctrl *mc);
 void nvme_hmlm_clr(struct nvme_ctrl *);		/* that controller (MMC or MC) was reset */
+void nvme_hmlm_fini(struct nvme_ctrl *);	/* that controller is about to be freed: nothing may point at it any more */
 /* Rate limiter: true if the command may run now (and takes its tokens). deadline: when one that may not could. */
 bool nvme_rate_admit(struct nvme_ctrl *, struct nvme_req *);
 uint64_t nvme_rate_deadline(struct nvme_ctrl *);
