@@ -15,8 +15,12 @@ enum { FREE_POLLS = 10 * 1000 * 1000 };
 
 static void cfg_default(char *text, size_t size, const char *fallback)
 {
-	if (!text[0])
-		snprintf(text, size, "%s", fallback);
+	size_t n = MIN(strlen(fallback), size - 1);
+
+	if (text[0])
+		return;
+	memcpy(text, fallback, n);
+	text[n] = 0;
 }
 
 static void cfg_defaults(struct nvme_subsys_cfg *cfg)
