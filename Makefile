@@ -18,5 +18,8 @@ build: $(B)/build.ninja
 check: build
 	meson test -C $(B) --suite quick --print-errorlogs
 
+test: deps
+	@tools/test.sh
+
 clean:
 	rm -rf build build-* demo-work

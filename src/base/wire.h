@@ -20,7 +20,7 @@
 #define WIRE_STRUCT(tag, size, LIST)                                                   \
 	struct tag { LIST(WIRE_M_X_, WIRE_M_A_) };                                      \
 	_Static_assert(sizeof(struct tag) == (size), "size of " #tag);                  \
-	static inline void wire_check_##tag(void)                                       \
+	__attribute__((unused)) static inline void wire_check_##tag(void)               \
 	{                                                                               \
 		typedef struct tag wire_self_;                                          \
 		LIST(WIRE_C_X_, WIRE_C_A_)                                              \

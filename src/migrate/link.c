@@ -1,0 +1,216 @@
+/* The link: frames over a byte stream. move_out.c and move_in.c call it, from the thread that polls them.
+ *
+ * Both directions go through one flat buffer each. Sending copies into the backlog, because the payload's owner reuses its
+ * memory at once; receiving hands out the frame in place. A frame that does not check out ends the link for good: TCP already
+ * repairs what a network does, so a bad frame means a broken or hostile peer, and guessing on would risk the data.
+ */
+#include "migrate/link.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "base/buf.h"
+#include "base/wire.h"
+
+#define LINK_HEAD(X, A)                                                                        \
+	X(0, le32, magic) X(4, le16, version) X(6, le16, type) X(8, le32, len) X(12, le32, rsvd) \
+	X(16, le64, seq) X(24, le64, sum) /* XXH3-64 over the head with sum = 0, then the payload */
+WIRE_STRUCT(link_head, 32, LINK_HEAD);
+
+enum { LINK_MAGIC = 0x59525246 /* "FRRY" */, LINK_VERSION = 1, LINK_READ_BYTES = 256 * 1024, LINK_POLL_BYTES = 4 * 1024 * 1024 };
+
+struct link {
+	struct env *env;
+	struct env_conn *conn;
+	uint8_t *in;			/* a whole frame fits, and a read's worth behind it */
+	size_t in_cap, in_at, in_len;	/* unread bytes are in[in_at .. in_len) */
+	uint8_t *out;
+	size_t out_cap, out_at, out_len;
+	uint64_t seq_in, seq_out;	/* of the next frame */
+	uint64_t sent, received, heard_ns;
+	int rc;				/* 0 while it works */
+	struct err why;
+};
+
+static int link_fail(struct link *l, int rc, const char *what)
+{
+	if (!l->rc) {
+		l->rc = rc;
+		err_set(&l->why, rc, "link: %s", what);
+	}
+	return l->rc;
+}
+
+struct link *link_new(struct env *env, struct env_conn *conn)
+{
+	struct link *l = calloc(1, sizeof(*l));
+
+	if (!l) {
+		env_conn_close(conn);
+		return NULL;
+	}
+	l->env = env;
+	l->conn = conn;
+	l->in_cap = sizeof(struct link_head) + LINK_PAYLOAD_MAX + LINK_READ_BYTES;
+	l->out_cap = LINK_BACKLOG_MAX + sizeof(struct link_head) + LINK_PAYLOAD_MAX;
+	l->in = aligned_alloc(64, round_up(l->in_cap, 64));
+	l->out = malloc(l->out_cap);
+	l->heard_ns = env_now_ns(env);
+	if (!l->in || !l->out) {
+		link_free(l);
+		return NULL;
+	}
+	return l;
+}
+
+void link_free(struct link *l)
+{
+	if (!l)
+		return;
+	env_conn_close(l->conn);
+	free(l->in);
+	free(l->out);
+	free(l);
+}
+
+static uint64_t frame_sum(const struct link_head *h, const uint8_t *payload, size_t len)
+{
+	struct link_head zero = *h;
+
+	zero.sum = le64_of(0);
+	return XXH3_64bits_withSeed(payload, len, XXH3_64bits(&zero, sizeof(zero)));
+}
+
+int link_send(struct link *l, uint16_t type, const struct iovec *payload, int n)
+{
+	struct link_head h = { .magic = le32_of(LINK_MAGIC), .version = le16_of(LINK_VERSION), .type = le16_of(type) };
+	size_t len = 0;
+	uint8_t *at;
+
+	if (l->rc)
+		return l->rc;
+	for (int i = 0; i < n; i++) {
+		if (payload[i].iov_len > LINK_PAYLOAD_MAX - len)
+			return -EMSGSIZE;
+		len += payload[i].iov_len;
+	}
+	if (link_backlog(l) > LINK_BACKLOG_MAX)
+		return -EAGAIN;
+	if (l->out_len + sizeof(h) + len > l->out_cap) {
+		memmove(l->out, l->out + l->out_at, l->out_len - l->out_at);
+		l->out_len -= l->out_at;
+		l->out_at = 0;
+	}
+	at = l->out + l->out_len + sizeof(h);
+	for (int i = 0; i < n; at += payload[i++].iov_len)
+		if (payload[i].iov_len)
+			memcpy(at, payload[i].iov_base, payload[i].iov_len);
+	h.len = le32_of((uint32_t)len);
+	h.seq = le64_of(l->seq_out++);
+	h.sum = le64_of(frame_sum(&h, l->out + l->out_len + sizeof(h), len));
+	memcpy(l->out + l->out_len, &h, sizeof(h));
+	l->out_len += sizeof(h) + len;
+	return 0;
+}
+
+static bool push_out(struct link *l)
+{
+	size_t total = 0;
+
+	while (l->out_at < l->out_len && total < LINK_POLL_BYTES) {
+		struct iovec v = { l->out + l->out_at, l->out_len - l->out_at };
+		ssize_t n = env_conn_send(l->conn, &v, 1);
+
+		if (n == -EAGAIN || n == 0)
+			break;
+		if (n < 0) {
+			link_fail(l, (int)n, "the connection broke while sending");
+			break;
+		}
+		l->out_at += (size_t)n;
+		total += (size_t)n;
+	}
+	if (l->out_at == l->out_len)
+		l->out_at = l->out_len = 0;
+	l->sent += total;
+	return total;
+}
+
+/* Keeps what is there of a frame at the front, so that all of a frame and a read's worth always fit. The frame last handed
+ * out lies before in_at, so this runs only when the next one is asked for. */
+static bool pull_in(struct link *l)
+{
+	ssize_t n;
+
+	if (l->in_at) {
+		memmove(l->in, l->in + l->in_at, l->in_len - l->in_at);
+		l->in_len -= l->in_at;
+		l->in_at = 0;
+	}
+	if (l->in_cap - l->in_len < LINK_READ_BYTES)
+		return false;	/* more than one frame is waiting: the caller takes them first */
+	n = env_conn_recv(l->conn, l->in + l->in_len, l->in_cap - l->in_len);
+	if (n == -EAGAIN)
+		return false;
+	if (n == 0)
+		return link_fail(l, -EPIPE, "the other side closed the connection"), false;
+	if (n < 0)
+		return link_fail(l, (int)n, "the connection broke while receiving"), false;
+	l->in_len += (size_t)n;
+	l->received += (uint64_t)n;
+	return true;
+}
+
+bool link_poll(struct link *l)
+{
+	return l->rc ? false : push_out(l);
+}
+
+/* 1 a frame, 0 not whole yet, -errno. */
+static int take_frame(struct link *l, struct link_msg *m)
+{
+	size_t have = l->in_len - l->in_at;
+	const uint8_t *p = l->in + l->in_at;
+	struct link_head h;
+	uint32_t len;
+
+	if (have < sizeof(h))
+		return 0;
+	memcpy(&h, p, sizeof(h));
+	len = le32_get(h.len);
+	if (le32_get(h.magic) != LINK_MAGIC)
+		return link_fail(l, -EBADMSG, "the other side does not speak ferry's protocol");
+	if (le16_get(h.version) != LINK_VERSION)
+		return link_fail(l, -EPROTO, "the other side speaks another version of the link: run the same ferry on both servers");
+	if (len > LINK_PAYLOAD_MAX)
+		return link_fail(l, -EBADMSG, "a frame longer than allowed arrived");
+	if (have < sizeof(h) + len)
+		return 0;
+	if (le64_get(h.sum) != frame_sum(&h, p + sizeof(h), len))
+		return link_fail(l, -EBADMSG, "a frame with a wrong checksum arrived");
+	if (le64_get(h.seq) != l->seq_in)
+		return link_fail(l, -EBADMSG, "a frame out of order arrived");
+	l->seq_in++;
+	l->heard_ns = env_now_ns(l->env);
+	*m = (struct link_msg){ .type = le16_get(h.type), .len = len, .data = p + sizeof(h) };
+	l->in_at += sizeof(h) + len;
+	return 1;
+}
+
+int link_recv(struct link *l, struct link_msg *m)
+{
+	int rc;
+
+	/* Frames that came in before the stream broke are still good: hand them out first. */
+	rc = l->rc == -EBADMSG || l->rc == -EPROTO ? l->rc : take_frame(l, m);
+	while (rc == 0 && !l->rc && pull_in(l))
+		rc = take_frame(l, m);
+	return rc ? rc : l->rc;
+}
+
+const char *link_error(const struct link *l) { return l->why.text; }
+size_t link_backlog(const struct link *l) { return l->out_len - l->out_at; }
+uint64_t link_sent(const struct link *l) { return l->sent; }
+uint64_t link_received(const struct link *l) { return l->received; }
+uint64_t link_heard_ns(const struct link *l) { return l->heard_ns; }
