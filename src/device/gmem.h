@@ -20,6 +20,7 @@ struct gmem_map {
 };
 
 /* One asynchronous transfer, needed only where gmem_ptr gives NULL for covered memory. */
+struct gmem;
 struct gmem_op {
 	uint64_t iova;
 	uint8_t *buf;
@@ -28,6 +29,13 @@ struct gmem_op {
 	void (*done)(struct gmem_op *, int rc);	/* 0 or -errno; called once, only if gmem_submit returned 0 */
 	void *ctx;
 	struct list link;		/* the transport's, while it is out */
+	struct {			/* gmem.c's, while it is out: what the caller gave; the fields above show one piece */
+		struct gmem *g;
+		uint64_t iova;
+		uint8_t *buf;
+		uint32_t len, at;
+		void (*done)(struct gmem_op *, int rc);
+	} own;
 };
 
 struct gmem_track_range { uint64_t iova, len; uint64_t *bits; /* one per granule */ };
@@ -77,7 +85,8 @@ static inline void gmem_mark(struct gmem *g, uint64_t iova, uint64_t len)
 		gmem_track_mark(g, iova, len);
 }
 /* Next run of marked granules: fills *iova,*granules (at most max) and clears them if `take`; -ENOENT when none.
- * `cursor` starts at {0}; fairness: a following collection starts behind the last one. */
+ * `cursor` starts at {0}; fairness: a following collection starts behind the last one. The search goes once around, so
+ * -ENOENT means that nothing is marked anywhere; without `take` the cursor stays, and the same run is found again. */
 struct gmem_cursor { unsigned range; uint64_t granule; };
 int gmem_track_next(struct gmem *, struct gmem_cursor *, uint64_t max, bool take, uint64_t *iova, uint64_t *granules);
 

@@ -38,6 +38,7 @@ int pci_cfg_write(struct pci *, uint64_t off, const void *buf, uint32_t len, boo
 void pci_reset(struct pci *);			/* what an FLR does to config space: command, MSI-X enable, table masked, PBA */
 bool pci_bus_master(const struct pci *);
 bool pci_msix_enabled(const struct pci *);	/* enabled and function mask clear */
+bool pci_msix_masked(const struct pci *, unsigned vector); /* by its table entry, if the client lets us see the table */
 int pci_msix_table_read(struct pci *, uint64_t off, void *buf, uint32_t len);
 int pci_msix_table_write(struct pci *, uint64_t off, const void *buf, uint32_t len);
 int pci_msix_pba_read(struct pci *, uint64_t off, void *buf, uint32_t len);
