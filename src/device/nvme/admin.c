@@ -82,8 +82,7 @@ static nvme_status delete_sq(struct nvme_req *r)
 
 	if (!qid || qid > NVME_IOQ_MAX || !r->ctrl->sq[qid].live)
 		return NVME_QID_INVALID;
-	nvme_sq_delete(&r->ctrl->sq[qid]);
-	return NVME_SUCCESS;
+	return nvme_sq_delete_wait(&r->ctrl->sq[qid], r);
 }
 
 static nvme_status delete_cq(struct nvme_req *r)
@@ -106,16 +105,11 @@ static bool is_named(const struct nvme_req *q, uint32_t sqid, uint32_t cid)
 	return q->sq && q->sq->qid == sqid && le16_get(q->sqe.cid) == cid;
 }
 
-static struct nvme_req *take_aer(struct nvme_ctrl *c, uint32_t sqid, uint32_t cid)
+static struct nvme_req *find_aer(struct nvme_ctrl *c, uint32_t sqid, uint32_t cid)
 {
-	for (unsigned i = 0; i < c->aer_count; i++) {
-		struct nvme_req *q = c->aer[i];
-
-		if (!is_named(q, sqid, cid))
-			continue;
-		memmove(c->aer + i, c->aer + i + 1, (--c->aer_count - i) * sizeof(c->aer[0]));
-		return q;
-	}
+	for (unsigned i = 0; i < c->aer_count; i++)
+		if (is_named(c->aer[i], sqid, cid))
+			return c->aer[i];
 	return NULL;
 }
 
@@ -135,7 +129,7 @@ static struct nvme_req *take_throttled(struct nvme_ctrl *c, uint32_t sqid, uint3
 static nvme_status abort_cmd(struct nvme_req *r)
 {
 	uint32_t sqid = nvme_abort_sqid(&r->sqe), cid = nvme_abort_cid(&r->sqe);
-	struct nvme_req *q = take_aer(r->ctrl, sqid, cid);
+	struct nvme_req *q = find_aer(r->ctrl, sqid, cid);
 
 	if (!q)
 		q = take_throttled(r->ctrl, sqid, cid);
@@ -184,7 +178,8 @@ const struct nvme_cmd_row nvme_admin_rows[] = {
 	{ NVME_OP_AER, NVME_ROW_NOSGL, NULL, nvme_aer, SUPP },
 	{ NVME_OP_KEEP_ALIVE, NVME_ROW_NOSGL, NULL, keep_alive, SUPP },
 	{ NVME_OP_TRACK_SEND, IN | NVME_ROW_MMC, nvme_track_send_size, nvme_track_send, SUPP },
-	{ NVME_OP_TRACK_RECEIVE, OUT | NVME_ROW_MMC, nvme_track_receive_size, nvme_track_receive, SUPP },
+	{ NVME_OP_TRACK_RECEIVE, OUT | NVME_ROW_MMC, nvme_track_receive_size, nvme_track_receive, SUPP,
+	  nvme_track_undelivered },
 	{ NVME_OP_MIGRATION_SEND, IN | NVME_ROW_MMC, nvme_migration_send_size, nvme_migration_send, SUPP },
 	{ NVME_OP_MIGRATION_RECEIVE, OUT | NVME_ROW_MMC, nvme_migration_receive_size, nvme_migration_receive, SUPP },
 	{ NVME_OP_CDQ, NVME_ROW_NOSGL | NVME_ROW_MMC, NULL, nvme_cdq_cmd, SUPP },

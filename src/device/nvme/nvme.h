@@ -24,6 +24,9 @@ enum {
 	NVME_BUFS = 4,				/* bounce and scratch buffers of NVME_XFER_MAX bytes, per controller */
 	NVME_AER_MAX = 8,			/* outstanding AERs (AERL + 1) */
 	NVME_ERRLOG_ENTRIES = 64,
+	NVME_VERSION = 0x00020100,		/* Base 2.1: property VS and Identify Controller */
+	NVME_NVM_VERSION = 0x00010200,		/* NVM Command Set 1.2 */
+	NVME_SGLS = 1 << 16 | 1,		/* SGLs of any alignment, bit buckets; what xfer.c takes */
 	NVME_QSIZE_MAX = 4096,			/* entries; CAP.MQES + 1 */
 	NVME_HELD_MAX = 256			/* completions waiting for CQ room that a state image can carry; more stop fetching */
 };
@@ -331,6 +334,9 @@ nvme_status nvme_set_features_size(struct nvme_req *, uint32_t *), nvme_get_feat
 nvme_status nvme_format(struct nvme_req *);
 nvme_status nvme_flush(struct nvme_req *);		/* req->ns, or with NULL every attached namespace */
 uint32_t nvme_fid_effects(const struct nvme_ctrl *, unsigned fid);	/* dword of LID 12h; 0: unsupported */
+enum { NVME_TEMP_NOW = 313, NVME_TEMP_WARNING = 343, NVME_TEMP_CRITICAL = 353 };	/* kelvins; ours never changes */
+enum { NVME_WARNING_TEMP = 1 << 1 };			/* bit of critical_warning and of FID 0Bh */
+uint8_t nvme_critical_warning(const struct nvme_ctrl *);
 void nvme_features_reset(struct nvme_ctrl *);
 void nvme_errlog_add(struct nvme_ctrl *, const struct nvme_req *, nvme_status);
 

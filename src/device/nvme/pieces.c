@@ -2,8 +2,6 @@
  *
  * Called by io.c, ranges.c, format.c. Device thread.
  */
-#include <errno.h>
-
 #include "device/nvme/pieces.h"
 
 enum { PIECE_WAITING, PIECE_CALLING, PIECE_CAME };
@@ -69,33 +67,18 @@ nvme_status nvme_pieces_run(struct nvme_req *r, const struct nvme_pieces *p)
 	return pieces_loop(r);
 }
 
-nvme_status nvme_status_of_read(struct nvme_req *r, int rc)
+/* SMART counts what the medium could not do, not what it was not allowed to. */
+static nvme_status status_of(struct nvme_req *r, int rc, enum blk_op op)
 {
-	if (rc == 0)
-		return NVME_SUCCESS;
-	if (rc == -ENOMEM)
-		return NVME_INTERNAL_ERROR;
-	r->ctrl->smart.media_errors++;
-	return NVME_UNRECOVERED_READ;
+	nvme_status status = nvme_blk_status(rc, op);
+
+	if (status == NVME_UNRECOVERED_READ || status == NVME_WRITE_FAULT)
+		r->ctrl->smart.media_errors++;
+	return status;
 }
 
-nvme_status nvme_status_of_write(struct nvme_req *r, int rc)
-{
-	switch (rc) {
-	case 0:
-		return NVME_SUCCESS;
-	case -ENOMEM:
-		return NVME_INTERNAL_ERROR;
-	case -ENOSPC:
-	case -EDQUOT:
-		return NVME_CAPACITY_EXCEEDED;
-	case -EROFS:
-	case -EACCES:
-		return NVME_WRITE_PROTECTED;
-	}
-	r->ctrl->smart.media_errors++;
-	return NVME_WRITE_FAULT;
-}
+nvme_status nvme_status_of_read(struct nvme_req *r, int rc) { return status_of(r, rc, BLK_READ); }
+nvme_status nvme_status_of_write(struct nvme_req *r, int rc) { return status_of(r, rc, BLK_WRITE); }
 
 void nvme_io_changed(struct nvme_req *r, uint64_t slba, uint64_t nlb, bool dealloc)
 {
