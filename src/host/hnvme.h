@@ -24,7 +24,7 @@ struct hnvme_cfg {
 };
 
 struct hnvme_cmd {
-	struct nvme_sqe sqe;		/* cid and data pointer are filled in by submit */
+	struct nvme_sqe sqe;		/* cid is filled in by submit, the data pointer too if data is not NULL */
 	void *data;			/* inside the arena; NULL none */
 	uint32_t len;
 	/* rc 0: cqe is valid (whatever its status). rc < 0: no completion came (-ENODEV, -ETIMEDOUT, -ECANCELED). */
