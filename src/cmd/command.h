@@ -29,6 +29,7 @@ struct command {
 	/* argc, argv: the operands only. vals: what opt_parse filled, the struct the table's offsets are of. */
 	int (*run)(const struct command *, void *vals, int argc, char **argv);
 	const struct command *sub;	/* ends with name NULL */
+	void (*aux)(void);		/* the runner's own */
 };
 
 extern const struct command ferry_commands[]; /* table.c */

@@ -157,6 +157,8 @@ int opt_parse(const struct opt *opts, void *vals, int argc, char **argv, int *fi
 		if ((rc = value_take(&opts[row], vals, optarg, err)))
 			return rc;
 		seen[row] = true;
+		if (opts[row].has)
+			*((bool *)((char *)vals + opts[row].has)) = true;
 	}
 	for (unsigned i = 0; i < n; i++)
 		if (opts[i].needed && !seen[i])

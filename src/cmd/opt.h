@@ -26,6 +26,7 @@ struct opt {
 	const char *help;
 	const char *dflt;	/* parsed like a value given; NULL: zero */
 	bool needed;
+	size_t has;		/* offset of a bool that says it was given; 0: nobody asks */
 };
 
 #define OPT(type, member, nm, let, kd, ar, hp, ...) \

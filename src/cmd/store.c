@@ -110,13 +110,15 @@ static int load_record(struct serve *s, struct err *err)
 		text[n] = '\0';
 		top = json_tokener_parse(text);
 		all = json_get(top, "guests");
-		if (!all || json_num(top, "version") != 1)
+		if (!all || json_num(top, "version") != 1) {
 			rc = err_set(err, -EBADMSG, "%s/%s is damaged; restore it from a copy: it says where guests' data is",
 				     s->cfg.server.state_dir, record_name);
-		else
-			json_object_object_foreach(all, name, rec)
+		} else {
+			json_object_object_foreach(all, name, rec) {
 				if (!rc)
 					rc = guest_from_record(s, name, rec, err);
+			}
+		}
 		json_object_put(top);
 	} else if (n != -ENOENT) {
 		rc = err_set(err, (int)n, "cannot read %s/%s: %s", s->cfg.server.state_dir, record_name, strerror((int)-n));
