@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "transport/guard.h"
 #include "transport/vuser_priv.h"
 
@@ -185,9 +186,32 @@ int vuser_cmd_dma_map(struct vuser_server *s, struct vuser_request *r)
 
 /* ---- DMA_UNMAP ----------------------------------------------------------------------------------------------- */
 
+static bool op_touches(const struct gmem_op *op, const struct vuser_map *m)
+{
+	return ranges_overlap(op->iova, op->len, m->iova, m->size);
+}
+
+/* Requests of ours on their way into the map: the client may reuse the memory as soon as it has our reply. */
+static bool in_flight(struct vuser_server *s, const struct vuser_map *m)
+{
+	for (unsigned i = 0; i < VUSER_DMA_SLOTS; i++)
+		if (s->slot[i].op && op_touches(s->slot[i].op, m))
+			return true;
+	LIST_EACH(&s->dma_wait, l)
+		if (op_touches(LIST_ENTRY(l, struct gmem_op, link), m))
+			return true;
+	return false;
+}
+
 static int unmap_at(struct vuser_server *s, unsigned at)
 {
-	int rc = gmem_del(&s->dev->gmem, s->map[at].iova, s->map[at].size, NULL);
+	int rc;
+
+	if (in_flight(s, &s->map[at])) {
+		s->dev->gmem.draining = true;
+		return -EAGAIN;
+	}
+	rc = gmem_del(&s->dev->gmem, s->map[at].iova, s->map[at].size, NULL);
 
 	if (rc == -EAGAIN)
 		return rc;
@@ -278,7 +302,7 @@ static void send_part(struct vuser_server *s, struct vuser_slot *t)
 	s->n.dma_reads += !op->write;
 }
 
-static void pump(struct vuser_server *s)
+void vuser_dma_pump(struct vuser_server *s)
 {
 	for (unsigned i = 0; i < VUSER_DMA_SLOTS && s->dma_out < VUSER_DMA_SLOTS && !list_empty(&s->dma_wait); i++) {
 		if (s->slot[i].op)
@@ -311,8 +335,6 @@ int vuser_dma_remote(void *ctx, struct gmem_op *op)
 		vuser_flush(s);
 	return 0;
 }
-
-void vuser_dma_pump(struct vuser_server *s) { pump(s); }
 
 /* A reply that does not fit the request fails the op: the client's memory is the client's, but a short answer is no data. */
 static int take_part(struct vuser_slot *t, const struct vuser_msg *m)

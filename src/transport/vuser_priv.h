@@ -67,7 +67,8 @@ struct vuser_server {
 	struct vuser_sock sock;
 	size_t scanned;			/* input offset up to which replies behind a parked command are taken */
 	struct vuser_caps peer;
-	uint64_t out_moved_ns;		/* when the send queue last got shorter or was empty */
+	uint64_t out_moved_ns;		/* when the waiting send queue last got shorter; 0: nothing waits */
+	unsigned idle;			/* polls since the socket was found empty; 0: it was not */
 
 	struct vuser_map *map;
 	unsigned map_count, map_cap;
