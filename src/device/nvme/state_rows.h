@@ -2,6 +2,7 @@
  * in it is a row here, either saved, with the record that has it, or derived, with the reason (design rule 6).
  *
  *   V(record, member)          an integer or bool          A(record, member, width)  an array of elements of that width
+ *   E(record, member)          a time on our clock: saved as what has elapsed since
  *   C(record, member)          saved by code of its own    D(member, reason)         not saved
  *
  * state_vsd.c makes its table of V and A rows from these lists, tests/unit/test_hmlm_state.c proves that no member lacks a row,
@@ -45,7 +46,7 @@ WIRE_STRUCT(nvme_state_event, 8, NVME_STATE_EVENT);
 	X(16, le64, lba) X(24, le32, nsid) A(28, 4, rsvd28)
 WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 
-#define NVME_CTRL_ROWS(V, A, C, D)                                                             \
+#define NVME_CTRL_ROWS(V, A, E, C, D)                                                             \
 	D(dev, "the transport's; memory is mapped anew, pending interrupts are raised at resume") \
 	D(ss, "where it lives") D(cntlid, "this subsystem's; the guest's is in who")           \
 	D(mmc, "an MMC cannot be migrated") D(online, "this server's decision")                \
@@ -77,47 +78,47 @@ WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 	D(tracked_by, "the MMC's") D(track_ranges, "the MMC's") D(track_cursor, "the MMC's")   \
 	D(udmq, "the MMC's") D(inbound, "the MMC's")
 
-#define NVME_SQ_ROWS(V, A, C, D)                                                               \
+#define NVME_SQ_ROWS(V, A, E, C, D)                                                               \
 	C(V0, live) D(deleting, "false after a drain") C(V0, qid) C(V0, cqid) C(V0, size)      \
 	C(V0, prio) C(V0, prp1) C(V0, head) C(V0, tail)                                        \
 	D(inflight, "follows from AERS and HELD") D(ptr, "pointer") D(generation, "of ptr")    \
 	D(fetching, "false after a drain") D(cq, "pointer; cqid is saved") \
 	D(db_bad, "only avoids repeated complaints") D(stuck, "of this server's memory table") \
 	D(delete_req, "none after a drain")
-#define NVME_CQ_ROWS(V, A, C, D)                                                               \
+#define NVME_CQ_ROWS(V, A, E, C, D)                                                               \
 	C(V0, live) C(V0, ien) C(QUEUES, irq_wanted) C(V0, qid) C(V0, size) C(V0, iv)          \
 	C(V0, prp1) C(V0, head) C(V0, tail) C(QUEUES, phase) D(sqs, "follows from the SQs")    \
 	D(ptr, "pointer") D(generation, "of ptr") C(HELD, held) \
 	D(posting, "false after a drain") D(db_bad, "only avoids repeated complaints")         \
 	D(stuck, "of this server's memory table")
 
-#define NVME_IDENTITY_ROWS(V, A, C, D)                                                         \
+#define NVME_IDENTITY_ROWS(V, A, E, C, D)                                                         \
 	A(IDENTITY, subnqn, 1) A(IDENTITY, sn, 1) A(IDENTITY, mn, 1) A(IDENTITY, fr, 1) V(IDENTITY, cntlid)
 
-#define NVME_PCI_ROWS(V, A, C, D)                                                              \
+#define NVME_PCI_ROWS(V, A, E, C, D)                                                              \
 	A(PCI, cfg, 1) D(wmask, "configuration") D(bar_size, "configuration")                  \
 	D(msix_count, "configuration") D(pm_cap, "configuration") D(pcie_cap, "configuration") \
 	D(msix_cap, "configuration") A(MSIX, msix, 4) A(MSIX, pba, 4)
 
-#define NVME_FEATURES_ROWS_(R, V, A, D)                                                        \
+#define NVME_FEATURES_ROWS_(R, V, A, E)                                                        \
 	V(R, arbitration) V(R, power) V(R, temp_over) V(R, temp_under) V(R, error_recovery)    \
 	V(R, vwc) V(R, num_queues) V(R, irq_coalesce) V(R, write_atomic) V(R, aer_config)      \
-	V(R, sw_progress) A(R, irq_vector, 4) V(R, timestamp_ms) V(R, timestamp_set_ns)        \
+	V(R, sw_progress) A(R, irq_vector, 4) V(R, timestamp_ms) E(R, timestamp_set_ns)        \
 	V(R, timestamp_origin) A(R, host_behavior, 1) A(R, host_id, 1) V(R, host_id_ext)
-#define NVME_FEATURES_ROWS(V, A, C, D) NVME_FEATURES_ROWS_(FEATURES, V, A, D)
-#define NVME_DEFAULTS_ROWS(V, A, C, D) NVME_FEATURES_ROWS_(DEFAULTS, V, A, D)
+#define NVME_FEATURES_ROWS(V, A, E, C, D) NVME_FEATURES_ROWS_(FEATURES, V, A, E)
+#define NVME_DEFAULTS_ROWS(V, A, E, C, D) NVME_FEATURES_ROWS_(DEFAULTS, V, A, E)
 
-#define NVME_RATE_ROWS(V, A, C, D)                                                             \
+#define NVME_RATE_ROWS(V, A, E, C, D)                                                             \
 	A(RATE, cfg, 1) D(tok_tbw, "starts full") D(tok_wbw, "starts full") D(tok_tio, "starts full") \
 	D(tok_wio, "starts full") D(last_ns, "this server's clock")
 
-#define NVME_SMART_ROWS(V, A, C, D)                                                            \
+#define NVME_SMART_ROWS(V, A, E, C, D)                                                            \
 	V(SMART, units_read) V(SMART, units_written) V(SMART, host_reads) V(SMART, host_writes) \
 	V(SMART, busy_ns) V(SMART, power_cycles) V(SMART, media_errors) V(SMART, error_entries) \
-	V(SMART, power_on_ns) D(power_on_since_ns, "this server's clock; folded into power_on_ns")
+	V(SMART, power_on_ns) E(SMART, power_on_since_ns)
 
-#define NVME_ERRLOG_ROWS(V, A, C, D)                                                           \
+#define NVME_ERRLOG_ROWS(V, A, E, C, D)                                                           \
 	C(ERRLOG, count) C(ERRLOG, sqid) C(ERRLOG, cid) C(ERRLOG, status) C(ERRLOG, loc) C(ERRLOG, lba) C(ERRLOG, nsid)
-#define NVME_EVENT_ROWS(V, A, C, D) C(EVENTS, aet) C(EVENTS, aei) C(EVENTS, lid) C(EVENTS, dw1)
+#define NVME_EVENT_ROWS(V, A, E, C, D) C(EVENTS, aet) C(EVENTS, aei) C(EVENTS, lid) C(EVENTS, dw1)
 
 #endif
