@@ -346,15 +346,15 @@ static int judge_server(struct config *c, const char *name, struct err *err)
 
 	if (!s->run_dir[0] || !s->state_dir[0])
 		return err_set(err, -EINVAL, "%s: [server] needs %s=", name, s->run_dir[0] ? "state_dir" : "run_dir");
-	if (strlen(s->run_dir) > 60) /* run_dir/NAME.sock must fit into a socket address of 108 bytes */
-		return err_set(err, -EINVAL, "%s: run_dir=%s: use one of at most 60 characters (socket paths are short)", name,
+	if (strlen(s->run_dir) > 59) /* run_dir/NAME.sock must fit into a socket address of 108 bytes */
+		return err_set(err, -EINVAL, "%s: run_dir=%s: use one of at most 59 characters (socket paths are short)", name,
 			       s->run_dir);
 	if (!s->name[0])
 		strcpy(s->name, "ferry");
 	if (!s->control[0])
-		snprintf(s->control, sizeof(s->control), "%.60s/control.sock", s->run_dir);
+		snprintf(s->control, sizeof(s->control), "%.59s/control.sock", s->run_dir);
 	if (!s->link[0])
-		snprintf(s->link, sizeof(s->link), "unix:%.60s/link.sock", s->run_dir);
+		snprintf(s->link, sizeof(s->link), "unix:%.59s/link.sock", s->run_dir);
 	return 0;
 }
 
@@ -395,7 +395,7 @@ static int judge_guest(struct config *c, struct cfg_guest *g, unsigned *owner, c
 		g->ns[i] = n;
 	}
 	if (!g->socket[0])
-		snprintf(g->socket, sizeof(g->socket), "%.60s/%s.sock", c->server.run_dir, g->name);
+		snprintf(g->socket, sizeof(g->socket), "%.59s/%.31s.sock", c->server.run_dir, g->name);
 	return 0;
 }
 

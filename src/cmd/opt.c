@@ -65,7 +65,7 @@ int opt_bytes(const char *text, uint64_t *out)
 int opt_time(const char *text, uint64_t *out)
 {
 	static const struct unit units[] = {
-		{ "ns", 1 }, { "us", 1000 }, { "ms", 1000000 }, { "s", 1000000000 }, { "m", 60000000000 }, { NULL, 0 }
+		{ "ns", 1 }, { "us", 1000 }, { "ms", 1000000 }, { "s", 1000000000 }, { NULL, 0 }
 	};
 
 	return number_with_unit(text, units, 1000000, out);

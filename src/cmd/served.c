@@ -22,6 +22,7 @@ struct served *served_find(struct serve *s, const char *name)
 
 struct served *served_add(struct serve *s, const char *name, struct err *err)
 {
+	struct err mine = { "" };
 	struct served *g;
 
 	if (s->guests == SERVED_MAX || !config_name_ok(name)) {
@@ -36,8 +37,8 @@ struct served *served_add(struct serve *s, const char *name, struct err *err)
 	}
 	g->s = s;
 	snprintf(g->name, sizeof(g->name), "%s", name);
-	if (journal_load(&g->journal, s->env, name, err))
-		snprintf(g->trouble, sizeof(g->trouble), "%s", err->text);
+	if (journal_load(&g->journal, s->env, name, &mine))
+		snprintf(g->trouble, sizeof(g->trouble), "%.290s", mine.text);
 	s->guest[s->guests++] = g;
 	return g;
 }
@@ -169,7 +170,7 @@ static int attach_all(struct served *g, struct err *err)
 
 static int open_socket(struct served *g, struct err *err)
 {
-	char path[CFG_PATH_MAX + MOVE_NAME_MAX];
+	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
 	struct vuser_server_cfg v = { .path = path, .map_doorbells = !g->cfg || g->cfg->doorbells == CFG_MAPPED, .idle_skip = 32 };
 
 	if (g->cfg)

@@ -26,7 +26,7 @@ static void vm_path(const struct served *g, char *path, size_t cap)
 
 static int make_vm(struct served *g, struct err *err)
 {
-	char path[CFG_PATH_MAX + MOVE_NAME_MAX];
+	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
 
 	if (g->vm)
 		return 0;
@@ -296,7 +296,7 @@ static void site_unplace(void *ctx, const char *name)
 static int wait_vm(struct served *g, struct err *err)
 {
 	struct vm_info info;
-	char path[CFG_PATH_MAX + MOVE_NAME_MAX];
+	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
 	int rc = g->vm->ops->open(g->vm, &info, err);
 
 	if (rc != -EAGAIN && rc != -ENOENT && rc != -ECONNREFUSED)

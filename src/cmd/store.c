@@ -194,7 +194,7 @@ int store_load(struct serve *s, struct err *err)
 
 static void trouble(struct served *g, const struct err *err)
 {
-	snprintf(g->trouble, sizeof(g->trouble), "%s", err->text);
+	snprintf(g->trouble, sizeof(g->trouble), "%.290s", err->text);
 	log_error("guest %s is not served: %s", g->name, g->trouble);
 }
 
