@@ -1,0 +1,470 @@
+/* The configuration: libinih splits lines, the tables below say what each key means.
+ *
+ * Called by `ferry serve` before anything is opened. Two passes of judgement: each value as it is read, and the whole (names that
+ * refer to something, sizes, things given twice) at the end. Nothing is guessed: an unknown key is an error, because a
+ * misspelt `create` must not look like a missing one.
+ */
+#include "cmd/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cmd/opt.h"
+
+enum kind { K_TEXT, K_PATH, K_NUM, K_BYTES, K_TIME, K_BOOL, K_BACKEND, K_DOORBELLS, K_HEX16, K_LIST, K_LINK, K_VM };
+
+struct key {
+	const char *name;
+	enum kind kind;
+	size_t off, cap;	/* cap: bytes of a text member */
+	size_t has;		/* offset of a bool that says it was given; 0: none */
+	const char *dflt, *help;
+};
+
+#define TEXT(type, m) offsetof(type, m), sizeof(((type *)0)->m)
+static const struct key server_keys[] = {
+	{ "name", K_TEXT, TEXT(struct cfg_server, name), 0, "ferry", "what this server is called in messages" },
+	{ "run_dir", K_PATH, TEXT(struct cfg_server, run_dir), 0, NULL, "directory of the sockets; made if missing (needed)" },
+	{ "state_dir", K_PATH, TEXT(struct cfg_server, state_dir), 0, NULL,
+	  "directory of the journals that say who may run a guest; must survive a restart (needed)" },
+	{ "control", K_PATH, TEXT(struct cfg_server, control), 0, "RUN_DIR/control.sock", "socket for the ferry commands" },
+	{ "link", K_LINK, TEXT(struct cfg_server, link), 0, "unix:RUN_DIR/link.sock",
+	  "address other servers reach this one at: unix:PATH or tcp:HOST:PORT" },
+	{ "poll", K_BOOL, offsetof(struct cfg_server, poll), 0, 0, "no", "yes: spin instead of sleeping; uses a whole core" },
+	{ NULL }
+};
+static const struct key pool_keys[] = {
+	{ "kind", K_BACKEND, offsetof(struct cfg_pool, kind), 0, 0, "file", "file or ram" },
+	{ "dir", K_PATH, TEXT(struct cfg_pool, dir), 0, NULL, "directory of the files (needed for kind=file)" },
+	{ "max_bytes", K_BYTES, offsetof(struct cfg_pool, max_bytes), 0, 0, "no limit", "sum of the sizes of its namespaces" },
+	{ NULL }
+};
+static const struct key ns_keys[] = {
+	{ "size", K_BYTES, offsetof(struct cfg_ns, bytes), 0, 0, "size of the file", "bytes, a multiple of the block size" },
+	{ "block", K_BYTES, offsetof(struct cfg_ns, block), 0, 0, "4096", "logical block: 512 or 4096" },
+	{ "backend", K_BACKEND, offsetof(struct cfg_ns, backend), 0, 0, "file", "file or ram (lost with the process)" },
+	{ "path", K_PATH, TEXT(struct cfg_ns, path), 0, NULL, "the file (needed for backend=file)" },
+	{ "create", K_BOOL, offsetof(struct cfg_ns, create), 0, 0, "no", "yes: make the file (sparse) if it is missing" },
+	{ "nguid", K_HEX16, offsetof(struct cfg_ns, nguid), 0, offsetof(struct cfg_ns, has_nguid), "random, then kept",
+	  "32 hex digits: the globally unique identifier that guests see" },
+	{ "uuid", K_HEX16, offsetof(struct cfg_ns, uuid), 0, offsetof(struct cfg_ns, has_uuid), "random, then kept",
+	  "UUID that guests see" },
+	{ "delay", K_TIME, offsetof(struct cfg_ns, delay_ns), 0, 0, "none", "adds this to every request (testing)" },
+	{ "error", K_NUM, offsetof(struct cfg_ns, error_ppm), 0, 0, "none", "fails this many of a million requests (testing)" },
+	{ "stamp", K_BOOL, offsetof(struct cfg_ns, stamp), 0, 0, "no", "yes: keeps a checksum of every block written and compares (testing)" },
+	{ NULL }
+};
+static const struct key guest_keys[] = {
+	{ "namespaces", K_LIST, 0, 0, 0, NULL, "names of [namespace ...] sections; they become the guest's NSIDs 1, 2, ... (needed)" },
+	{ "doorbells", K_DOORBELLS, offsetof(struct cfg_guest, doorbells), 0, 0, "mapped",
+	  "mapped: the guest rings through shared memory; trapped: by message (slower, and wakes a sleeping server at once)" },
+	{ "queues", K_NUM, offsetof(struct cfg_guest, queues), 0, 0, "64", "I/O queue pairs at most" },
+	{ "socket", K_PATH, TEXT(struct cfg_guest, socket), 0, "RUN_DIR/NAME.sock", "vfio-user socket for the VM" },
+	{ "vm", K_VM, TEXT(struct cfg_guest, vm), 0, "none", "embedded:CONTROL_SOCKET, or none" },
+	{ NULL }
+};
+static const struct section {
+	const char *name, *help;
+	bool named;
+	const struct key *keys;
+} sections[] = {
+	{ "server", "The server itself. Once.", false, server_keys },
+	{ "pool", "Where namespaces for arriving guests are made. A server without a pool takes only guests whose namespaces it "
+		  "has already.", true, pool_keys },
+	{ "namespace", "A namespace that is here from the start.", true, ns_keys },
+	{ "guest", "A guest that starts its life here, or is known here. The server that first starts it becomes its owner.", true,
+	  guest_keys },
+};
+
+struct reader {
+	struct config *cfg;
+	const char *name, *text;
+	size_t len, at;
+	int line, rc;
+	struct err *err;
+	bool too_long;
+};
+
+static int fail(struct reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int fail(struct reader *r, const char *fmt, ...)
+{
+	char what[400];
+	va_list ap;
+
+	if (r->rc)
+		return 0; /* the first mistake is the one worth reading */
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	r->rc = err_set(r->err, -EINVAL, "%s:%d: %s", r->name, r->line, what);
+	return 0;
+}
+
+bool config_name_ok(const char *s)
+{
+	size_t n = strlen(s);
+
+	if (!n || n >= CFG_NAME_MAX || s[0] == '.' || s[0] == '-')
+		return false;
+	for (; *s; s++)
+		if (!isalnum((unsigned char)*s) && !strchr("-_.", *s))
+			return false;
+	return true;
+}
+
+/* ---- values */
+
+static int hex16(const char *s, uint8_t out[16])
+{
+	unsigned n = 0;
+
+	for (; *s; s++) {
+		if (*s == '-')
+			continue;
+		if (!isxdigit((unsigned char)*s) || n == 32)
+			return -EINVAL;
+		uint8_t d = (uint8_t)(isdigit((unsigned char)*s) ? *s - '0' : tolower((unsigned char)*s) - 'a' + 10);
+		out[n / 2] = (uint8_t)(n % 2 ? out[n / 2] | d : d << 4);
+		n++;
+	}
+	return n == 32 ? 0 : -EINVAL;
+}
+
+static int choice(const char *v, const char *zero, const char *one, uint64_t *out)
+{
+	*out = !strcmp(v, one);
+	return *out || !strcmp(v, zero) ? 0 : -EINVAL;
+}
+
+static int take_text(struct reader *r, const struct key *k, char *at, const char *v)
+{
+	if (strlen(v) >= k->cap)
+		return fail(r, "%s is longer than %zu characters; use a shorter one", k->name, k->cap - 1);
+	if (k->kind == K_PATH && v[0] != '/')
+		return fail(r, "%s=%s: give an absolute path (it must mean the same from everywhere)", k->name, v);
+	strcpy(at, v);
+	return 1;
+}
+
+static int take_list(struct reader *r, struct cfg_guest *g, const char *v)
+{
+	char copy[512], *save = NULL;
+
+	if (g->ns_count)
+		return fail(r, "namespaces is given twice for guest %s; write one line", g->name);
+	snprintf(copy, sizeof(copy), "%s", v);
+	for (char *p = strtok_r(copy, ", \t", &save); p; p = strtok_r(NULL, ", \t", &save)) {
+		if (g->ns_count == CFG_GUEST_NS_MAX)
+			return fail(r, "a guest has at most %d namespaces", CFG_GUEST_NS_MAX);
+		if (!config_name_ok(p))
+			return fail(r, "'%s' is not a name of a namespace", p);
+		strcpy(g->ns_names[g->ns_count++], p);
+	}
+	return 1;
+}
+
+static int take_value(struct reader *r, const struct key *k, void *base, const char *v)
+{
+	void *at = (char *)base + k->off;
+	uint64_t yes;
+	int rc = 0;
+
+	switch (k->kind) {
+	case K_TEXT:
+	case K_PATH:
+		return take_text(r, k, at, v);
+	case K_LINK:
+		if (strncmp(v, "unix:/", 6) && strncmp(v, "tcp:", 4))
+			return fail(r, "link=%s: write unix:/PATH or tcp:HOST:PORT", v);
+		return take_text(r, k, at, v);
+	case K_VM:
+		if (!strcmp(v, "none"))
+			return 1;
+		if (strncmp(v, "embedded:/", 10))
+			return fail(r, "vm=%s: write embedded:/PATH/OF/CONTROL/SOCKET or none", v);
+		return take_text(r, k, at, v + 9);
+	case K_LIST:
+		return take_list(r, base, v);
+	case K_NUM:
+		rc = opt_num(v, at);
+		break;
+	case K_BYTES:
+		rc = opt_bytes(v, at);
+		break;
+	case K_TIME:
+		rc = opt_time(v, at);
+		break;
+	case K_BOOL:
+		rc = choice(v, "no", "yes", &yes);
+		*(bool *)at = yes;
+		break;
+	case K_BACKEND:
+		rc = choice(v, "ram", "file", at);
+		break;
+	case K_DOORBELLS:
+		rc = choice(v, "mapped", "trapped", at);
+		break;
+	case K_HEX16:
+		rc = hex16(v, at);
+		break;
+	}
+	if (rc)
+		return fail(r, "%s=%s is not understood: %s", k->name, v, k->help);
+	if (k->has)
+		*((bool *)((char *)base + k->has)) = true;
+	return 1;
+}
+
+/* ---- sections */
+
+/* The struct a section's keys go into; made when its name is first seen. */
+static void *section_base(struct reader *r, const struct section *s, const char *name)
+{
+	struct config *c = r->cfg;
+
+	if (s->keys == server_keys)
+		return &c->server;
+#define IN_(array, count, max, word)                                                                         \
+	do {                                                                                                 \
+		for (unsigned i = 0; i < c->count; i++)                                                      \
+			if (!strcmp(c->array[i].name, name))                                                 \
+				return &c->array[i];                                                         \
+		if (c->count == (max)) {                                                                     \
+			fail(r, "more than %d " word " sections", (int)(max));                               \
+			return NULL;                                                                         \
+		}                                                                                            \
+		strcpy(c->array[c->count].name, name);                                                       \
+		c->array[c->count].line = r->line;                                                           \
+		return &c->array[c->count++];                                                                \
+	} while (0)
+	if (s->keys == pool_keys)
+		IN_(pool, pools, CFG_POOLS_MAX, "pool");
+	if (s->keys == ns_keys)
+		IN_(ns, nss, CFG_NS_MAX, "namespace");
+	IN_(guest, guests, CFG_GUESTS_MAX, "guest");
+}
+
+static void defaults_in(struct reader *r, const struct section *s, void *base)
+{
+	if (s->keys == pool_keys)
+		((struct cfg_pool *)base)->kind = CFG_FILE;
+	if (s->keys == ns_keys)
+		((struct cfg_ns *)base)->block = 4096, ((struct cfg_ns *)base)->backend = CFG_FILE;
+	if (s->keys == guest_keys)
+		((struct cfg_guest *)base)->queues = 64;
+	(void)r;
+}
+
+static const struct section *section_find(struct reader *r, const char *text, char name[CFG_NAME_MAX])
+{
+	const char *space = strchr(text, ' ');
+	size_t n = space ? (size_t)(space - text) : strlen(text);
+
+	name[0] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(sections); i++) {
+		if (strlen(sections[i].name) != n || strncmp(sections[i].name, text, n))
+			continue;
+		if (!sections[i].named && space)
+			return fail(r, "section [%s] takes no name", sections[i].name), NULL;
+		if (sections[i].named && (!space || !config_name_ok(space + 1)))
+			return fail(r, "write [%s NAME]; a name is up to %d letters, digits, '-', '_' or '.'",
+				    sections[i].name, CFG_NAME_MAX - 1), NULL;
+		if (space)
+			strcpy(name, space + 1);
+		return &sections[i];
+	}
+	fail(r, "section [%s] is unknown; there are [server], [pool NAME], [namespace NAME] and [guest NAME]", text);
+	return NULL;
+}
+
+static int on_key(void *user, const char *sect, const char *key, const char *value)
+{
+	struct reader *r = user;
+	char name[CFG_NAME_MAX];
+	unsigned before = r->cfg->pools + r->cfg->nss + r->cfg->guests;
+	const struct section *s;
+	void *base;
+
+	if (r->rc)
+		return 0;
+	if (!*sect)
+		return fail(r, "'%s' stands before any section; put [server] above it", key);
+	s = section_find(r, sect, name);
+	base = s ? section_base(r, s, name) : NULL;
+	if (!base)
+		return 0;
+	if (before != r->cfg->pools + r->cfg->nss + r->cfg->guests)
+		defaults_in(r, s, base);
+	for (const struct key *k = s->keys; k->name; k++)
+		if (!strcmp(k->name, key))
+			return take_value(r, k, base, value);
+	return fail(r, "[%s] has no key '%s'; docs/configuration.md lists them", s->name, key);
+}
+
+/* One line for inih. inih would split a line longer than its buffer and take the rest for another line. */
+static char *next_line(char *to, int cap, void *stream)
+{
+	struct reader *r = stream;
+	const char *from = r->text + r->at;
+	const char *nl = memchr(from, '\n', r->len - r->at);
+	size_t n = nl ? (size_t)(nl - from) + 1 : r->len - r->at;
+
+	if (!n || r->rc)
+		return NULL;
+	r->line++;
+	if (n >= (size_t)cap || memchr(from, '\0', n)) {
+		fail(r, "the line is longer than %d characters or not text", cap - 2);
+		return NULL;
+	}
+	memcpy(to, from, n);
+	to[n] = '\0';
+	r->at += n;
+	return to;
+}
+
+/* ---- the whole */
+
+static int bad(const char *name, int line, struct err *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static int bad(const char *name, int line, struct err *err, const char *fmt, ...)
+{
+	char what[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	return err_set(err, -EINVAL, "%s:%d: %s", name, line, what);
+}
+
+static int judge_server(struct config *c, const char *name, struct err *err)
+{
+	struct cfg_server *s = &c->server;
+
+	if (!s->run_dir[0] || !s->state_dir[0])
+		return err_set(err, -EINVAL, "%s: [server] needs %s=", name, s->run_dir[0] ? "state_dir" : "run_dir");
+	if (strlen(s->run_dir) > 59) /* run_dir/NAME.sock must fit into a socket address of 108 bytes */
+		return err_set(err, -EINVAL, "%s: run_dir=%s: use one of at most 59 characters (socket paths are short)", name,
+			       s->run_dir);
+	if (!s->name[0])
+		strcpy(s->name, "ferry");
+	if (!s->control[0])
+		snprintf(s->control, sizeof(s->control), "%.59s/control.sock", s->run_dir);
+	if (!s->link[0])
+		snprintf(s->link, sizeof(s->link), "unix:%.59s/link.sock", s->run_dir);
+	return 0;
+}
+
+static int judge_ns(const struct cfg_ns *n, const char *name, struct err *err)
+{
+	if (n->block != 512 && n->block != 4096)
+		return bad(name, n->line, err, "namespace %s: block is 512 or 4096", n->name);
+	if (n->bytes % n->block)
+		return bad(name, n->line, err, "namespace %s: size is not a multiple of the block size", n->name);
+	if (n->backend == CFG_FILE && !n->path[0])
+		return bad(name, n->line, err, "namespace %s: backend=file needs path=", n->name);
+	if (n->backend == CFG_RAM && n->path[0])
+		return bad(name, n->line, err, "namespace %s: backend=ram has no path; remove it or say backend=file", n->name);
+	if (!n->bytes && (n->backend == CFG_RAM || n->create))
+		return bad(name, n->line, err, "namespace %s: needs size=", n->name);
+	if (n->error_ppm > 1000000)
+		return bad(name, n->line, err, "namespace %s: error is a number out of a million", n->name);
+	return 0;
+}
+
+static int judge_guest(struct config *c, struct cfg_guest *g, unsigned *owner, const char *name, struct err *err)
+{
+	if (!g->ns_count)
+		return bad(name, g->line, err, "guest %s: needs namespaces=NAME,...", g->name);
+	if (g->queues < 1 || g->queues > 64)
+		return bad(name, g->line, err, "guest %s: queues is 1 to 64", g->name);
+	for (unsigned i = 0; i < g->ns_count; i++) {
+		unsigned n = 0;
+
+		while (n < c->nss && strcmp(c->ns[n].name, g->ns_names[i]))
+			n++;
+		if (n == c->nss)
+			return bad(name, g->line, err, "guest %s: there is no [namespace %s]", g->name, g->ns_names[i]);
+		if (owner[n]) /* it moves with its guest: it cannot move with two */
+			return bad(name, g->line, err, "guest %s: namespace %s belongs to another guest already (or twice to "
+				   "this one)", g->name, g->ns_names[i]);
+		owner[n] = 1;
+		g->ns[i] = n;
+	}
+	if (!g->socket[0])
+		snprintf(g->socket, sizeof(g->socket), "%.59s/%.31s.sock", c->server.run_dir, g->name);
+	return 0;
+}
+
+static int judge(struct config *c, const char *name, struct err *err)
+{
+	unsigned owner[CFG_NS_MAX] = { 0 };
+	int rc = judge_server(c, name, err);
+
+	for (unsigned i = 0; !rc && i < c->pools; i++)
+		if (c->pool[i].kind == CFG_FILE && !c->pool[i].dir[0])
+			rc = bad(name, c->pool[i].line, err, "pool %s: kind=file needs dir=", c->pool[i].name);
+	for (unsigned i = 0; !rc && i < c->nss; i++)
+		rc = judge_ns(&c->ns[i], name, err);
+	for (unsigned i = 0; !rc && i < c->guests; i++)
+		rc = judge_guest(c, &c->guest[i], owner, name, err);
+	return rc;
+}
+
+int config_parse(struct config *c, const char *text, size_t len, const char *name, struct err *err)
+{
+	struct reader r = { .cfg = c, .name = name, .text = text, .len = len, .err = err };
+	int line;
+
+	memset(c, 0, sizeof(*c));
+	line = ini_parse_stream(next_line, &r, on_key, &r);
+	if (r.rc)
+		return r.rc;
+	if (line)
+		return bad(name, line > 0 ? line : 0, err, "not understood; write [section], key=value or a comment starting with ;");
+	return judge(c, name, err);
+}
+
+int config_load(struct config *c, const char *path, struct err *err)
+{
+	enum { FILE_MAX = 1 << 20 };
+	FILE *f = fopen(path, "re");
+	char *text;
+	size_t n;
+	int rc;
+
+	if (!f)
+		return err_set(err, -errno, "cannot read %s: %s", path, strerror(errno));
+	text = malloc(FILE_MAX);
+	n = text ? fread(text, 1, FILE_MAX, f) : 0;
+	if (!text || ferror(f) || n == FILE_MAX)
+		rc = err_set(err, -EINVAL, "cannot read %s: %s", path, !text ? "no memory" : "not a file of less than 1 MiB");
+	else
+		rc = config_parse(c, text, n, path, err);
+	free(text);
+	fclose(f);
+	return rc;
+}
+
+const struct cfg_guest *config_guest(const struct config *c, const char *name)
+{
+	for (unsigned i = 0; i < c->guests; i++)
+		if (!strcmp(c->guest[i].name, name))
+			return &c->guest[i];
+	return NULL;
+}
+
+void config_page(struct buf *out)
+{
+	buf_printf(out, "# The configuration of `ferry serve`\n\nAn INI file: `[section]`, `key=value`, comments start with `;` or `#`. "
+		   "Sizes take K, M, G, T; times ns, us, ms, s.\nAn unknown section or key is an error, with file and line.\n");
+	for (size_t i = 0; i < ARRAY_LEN(sections); i++) {
+		buf_printf(out, "\n## [%s%s]\n\n%s\n\n| key | meaning | default |\n| --- | --- | --- |\n", sections[i].name,
+			   sections[i].named ? " NAME" : "", sections[i].help);
+		for (const struct key *k = sections[i].keys; k->name; k++)
+			buf_printf(out, "| `%s` | %s | %s |\n", k->name, k->help, k->dflt ? k->dflt : "");
+	}
+}

@@ -1,0 +1,118 @@
+/* Inside `ferry serve`: the structures its files share.
+ *
+ *   serve.c      start, main loop, stop              served.c    one guest: controller, socket, namespaces, begin and end
+ *   store.c      what is on disk: record of guests   site.c      what the manager asks for (struct move_site)
+ *   control.c    RPC methods                         control_nvme.c   raw NVMe commands for `ferry nvme`
+ *
+ * One thread runs all of it: the event loop's.
+ */
+#ifndef FERRY_CMD_SERVE_H
+#define FERRY_CMD_SERVE_H
+
+#include "block/block.h"
+#include "cmd/config.h"
+#include "cmd/rpc.h"
+#include "device/nvme/subsys.h"
+#include "env/linux/loop.h"
+#include "host/hnvme.h"
+#include "host/port_loop.h"
+#include "migrate/move.h"
+#include "transport/vuser_server.h"
+
+enum { SERVED_MAX = 256, SERVED_WAIT_VM_S = 20 };
+
+struct served_ns {
+	uint32_t guest_nsid;
+	char from[CFG_NAME_MAX];	/* the [namespace] or [pool] it comes from */
+	bool pool;
+	uint64_t backend, block, blocks;
+	char path[2 * CFG_PATH_MAX];	/* "": ram */
+	struct nvme_ns_ids ids;
+	struct nvme_ns *ns;		/* NULL: not open */
+};
+
+struct served {
+	struct serve *s;
+	char name[MOVE_NAME_MAX];
+	const struct cfg_guest *cfg;	/* NULL: it arrived by a move */
+	struct journal journal;
+	char trouble[300];		/* why it is not served though it should be; "" none */
+	unsigned ns_count;
+	struct served_ns ns[MOVE_NS_MAX];
+	struct nvme_ctrl *mc;		/* NULL: not served */
+	struct vuser_server *sock;
+	struct vm *vm;
+	bool mapped;			/* doorbells shared with a client */
+	bool leaving;			/* controller is to be freed as soon as it is quiet */
+	bool placing;			/* place() took things for a move to here */
+	uint64_t place_until_ns;
+	struct move_out *out;
+	bool out_recovering;
+	bool out_in_doubt_said;
+	struct move_progress last;	/* of the last move, for status */
+	char last_text[256];
+};
+
+struct serve_cdq { bool live; uint16_t id; uint8_t *mem; uint32_t bytes, at; bool phase; };
+
+struct serve {
+	struct config cfg;
+	struct loop *loop;
+	struct env *env;
+	struct nvme_subsys *ss;
+	struct nvme_ctrl *mmc_ctrl;
+	struct devloop mmc_loop;
+	struct port *mmc_port;
+	struct hnvme *mmc;
+	struct nvme_ns *cfg_ns[CFG_NS_MAX];
+	struct served *guest[SERVED_MAX];
+	unsigned guests;
+	struct move_site site;
+	struct move_in *in;
+	struct listener *link, *control;
+	struct rpc *rpc;
+	struct serve_cdq cdq[64];
+	int lock_fd[2], signal_fd;
+	bool stop;
+	uint64_t busy_ns, started_ns;	/* last time anything was done */
+	unsigned turn;
+};
+
+/* ---- served.c */
+struct served *served_find(struct serve *, const char *name);		/* NULL */
+/* Reads its journal; damage is the guest's trouble, not an error of this call. A guest once added stays until exit, because the
+ * manager keeps its journal; one that is nothing to us any more is just not shown (served_known). */
+struct served *served_add(struct serve *, const char *name, struct err *);
+bool served_known(const struct served *);
+void served_forget_ns(struct served *, bool remove_data);
+int served_open_ns(struct served *, struct served_ns *, bool fresh, struct err *);
+void served_close_ns(struct served *, struct served_ns *, bool remove_data);
+/* Controller, attachments and socket. 0 or -errno with a sentence, then nothing is left behind. */
+int served_begin(struct served *, bool online, struct err *);
+void served_end(struct served *);					/* socket gone, controller offline, freed when quiet */
+bool served_poll(struct served *);
+uint64_t served_deadline(const struct served *);
+void served_fini(struct served *);					/* at exit: frees, changes nothing on disk */
+
+/* ---- store.c */
+int store_load(struct serve *, struct err *);	/* fills guests from the record and the configuration */
+int store_save(struct serve *);			/* durable */
+int store_start(struct serve *, struct err *);	/* reads the journals and does what they say */
+
+/* ---- site.c */
+void site_init(struct serve *);
+bool site_poll(struct serve *);
+uint64_t site_deadline(struct serve *);
+void site_cancel_all(struct serve *, const char *why);
+
+/* ---- control.c, control_nvme.c */
+extern const struct rpc_method control_methods[];
+void control_nvme(void *ctx, struct rpc_call *, json_object *params);
+void control_ring(void *ctx, struct rpc_call *, json_object *params);
+json_object *control_progress(const struct move_progress *);
+void control_event(struct serve *, const char *guest, const struct move_event *);
+void control_end(struct serve *, const char *guest, int rc, const char *why, const struct move_progress *);
+void hex_put(struct buf *out, const void *p, size_t n);
+bool hex_get(const char *text, void *out, size_t n);	/* exactly n bytes */
+
+#endif

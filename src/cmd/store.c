@@ -1,0 +1,258 @@
+/* What `ferry serve` remembers besides the journals: which namespaces belong to which guest, under which identity.
+ *
+ * One record, "guests.json", replaced whole before anything depends on it: a guest that arrived by a move is not in the
+ * configuration, and its data must be found again after a restart. The journals (migrate/journal.c) alone say who may run; this
+ * file only says with what.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cmd/rpc_client.h"
+#include "cmd/serve.h"
+
+enum { RECORD_MAX = 1 << 20 };
+static const char record_name[] = "guests.json";
+
+static void add_hex(json_object *o, const char *key, const void *p, size_t n)
+{
+	struct buf b = { 0 };
+
+	hex_put(&b, p, n);
+	json_object_object_add(o, key, json_object_new_string_len((char *)b.data, (int)b.len));
+	buf_fini(&b);
+}
+
+static json_object *ns_record(const struct served_ns *n)
+{
+	json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "guest_nsid", json_object_new_int64(n->guest_nsid));
+	json_object_object_add(o, "from", json_object_new_string(n->from));
+	json_object_object_add(o, "pool", json_object_new_boolean(n->pool));
+	json_object_object_add(o, "backend", json_object_new_uint64(n->backend));
+	json_object_object_add(o, "path", json_object_new_string(n->path));
+	json_object_object_add(o, "block", json_object_new_uint64(n->block));
+	json_object_object_add(o, "blocks", json_object_new_uint64(n->blocks));
+	add_hex(o, "nguid", n->ids.nguid, 16);
+	add_hex(o, "eui64", n->ids.eui64, 8);
+	add_hex(o, "uuid", n->ids.uuid, 16);
+	return o;
+}
+
+int store_save(struct serve *s)
+{
+	json_object *top = json_object_new_object(), *all = json_object_new_object();
+	const char *text;
+	size_t n;
+	int rc;
+
+	json_object_object_add(top, "version", json_object_new_int(1));
+	json_object_object_add(top, "guests", all);
+	for (unsigned i = 0; i < s->guests; i++) {
+		json_object *g, *list;
+
+		if (!s->guest[i]->ns_count)
+			continue;
+		g = json_object_new_object();
+		list = json_object_new_array();
+		for (unsigned k = 0; k < s->guest[i]->ns_count; k++)
+			json_object_array_add(list, ns_record(&s->guest[i]->ns[k]));
+		json_object_object_add(g, "namespaces", list);
+		json_object_object_add(all, s->guest[i]->name, g);
+	}
+	text = json_object_to_json_string_length(top, JSON_C_TO_STRING_PRETTY, &n);
+	rc = text && n < RECORD_MAX ? env_rec_store(s->env, record_name, text, n) : -ENOMEM;
+	json_object_put(top);
+	return rc;
+}
+
+static bool ns_from_record(json_object *o, struct served_ns *n)
+{
+	n->guest_nsid = (uint32_t)json_num(o, "guest_nsid");
+	n->pool = json_object_get_boolean(json_get(o, "pool"));
+	n->backend = json_u64(o, "backend");
+	n->block = json_u64(o, "block");
+	n->blocks = json_u64(o, "blocks");
+	snprintf(n->from, sizeof(n->from), "%s", json_str(o, "from"));
+	snprintf(n->path, sizeof(n->path), "%s", json_str(o, "path"));
+	return n->guest_nsid && (n->block == 512 || n->block == 4096) && n->blocks && n->backend <= CFG_FILE &&
+	       hex_get(json_str(o, "nguid"), n->ids.nguid, 16) && hex_get(json_str(o, "eui64"), n->ids.eui64, 8) &&
+	       hex_get(json_str(o, "uuid"), n->ids.uuid, 16);
+}
+
+static int guest_from_record(struct serve *s, const char *name, json_object *rec, struct err *err)
+{
+	json_object *list = json_get(rec, "namespaces");
+	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+	struct served *g = config_name_ok(name) && n <= MOVE_NS_MAX ? served_add(s, name, err) : NULL;
+
+	if (!g)
+		return err_set(err, -EBADMSG, "the record %s/%s speaks of a guest '%s' that cannot be", s->cfg.server.state_dir,
+			       record_name, name);
+	for (size_t i = 0; i < n; i++)
+		if (!ns_from_record(json_object_array_get_idx(list, i), &g->ns[g->ns_count++]))
+			return err_set(err, -EBADMSG, "the record %s/%s is damaged at guest %s; restore it from a copy: without it "
+				       "the guest's data cannot be found", s->cfg.server.state_dir, record_name, name);
+	return 0;
+}
+
+static int load_record(struct serve *s, struct err *err)
+{
+	char *text = malloc(RECORD_MAX + 1);
+	ssize_t n = text ? env_rec_load(s->env, record_name, text, RECORD_MAX) : -ENOMEM;
+	json_object *top = NULL, *all;
+	int rc = 0;
+
+	if (n >= 0) {
+		text[n] = '\0';
+		top = json_tokener_parse(text);
+		all = json_get(top, "guests");
+		if (!all || json_num(top, "version") != 1) {
+			rc = err_set(err, -EBADMSG, "%s/%s is damaged; restore it from a copy: it says where guests' data is",
+				     s->cfg.server.state_dir, record_name);
+		} else {
+			json_object_object_foreach(all, name, rec) {
+				if (!rc)
+					rc = guest_from_record(s, name, rec, err);
+			}
+		}
+		json_object_put(top);
+	} else if (n != -ENOENT) {
+		rc = err_set(err, (int)n, "cannot read %s/%s: %s", s->cfg.server.state_dir, record_name, strerror((int)-n));
+	}
+	free(text);
+	return rc;
+}
+
+/* ---- configuration */
+
+static void ids_make(struct serve *s, const struct cfg_ns *c, struct nvme_ns_ids *ids)
+{
+	env_random(s->env, ids->nguid, sizeof(ids->nguid));
+	env_random(s->env, ids->uuid, sizeof(ids->uuid));
+	ids->uuid[6] = (ids->uuid[6] & 0x0f) | 0x40; /* RFC 9562 version 4, variant 10b */
+	ids->uuid[8] = (ids->uuid[8] & 0x3f) | 0x80;
+	if (c && c->has_nguid)
+		memcpy(ids->nguid, c->nguid, 16);
+	if (c && c->has_uuid)
+		memcpy(ids->uuid, c->uuid, 16);
+}
+
+static void ns_from_config(struct serve *s, struct served *g, unsigned i, const struct cfg_ns *c)
+{
+	struct served_ns was = g->ns[i], *n = &g->ns[i];
+	bool known = i < g->ns_count && !was.pool && !strcmp(was.from, c->name);
+
+	*n = (struct served_ns){ .guest_nsid = i + 1, .backend = c->backend, .block = c->block, .blocks = c->bytes / c->block };
+	snprintf(n->from, sizeof(n->from), "%s", c->name);
+	snprintf(n->path, sizeof(n->path), "%s", c->path);
+	ids_make(s, c, &n->ids);
+	if (known && !c->has_nguid)
+		memcpy(n->ids.nguid, was.ids.nguid, 16);
+	if (known && !c->has_uuid)
+		memcpy(n->ids.uuid, was.ids.uuid, 16);
+	if (known && !n->blocks)
+		n->blocks = was.blocks;
+}
+
+static bool never_moved(const struct served *g)
+{
+	static const uint8_t none[16];
+
+	return g->journal.own == OWN_NONE || (g->journal.own == OWN_OWNER && !memcmp(g->journal.move, none, 16));
+}
+
+/* A guest that has moved has what the record says; one that never did has what the configuration says (it may have changed). */
+static int guest_from_config(struct serve *s, const struct cfg_guest *c, struct err *err)
+{
+	struct served *g = served_find(s, c->name);
+
+	if (!g && !(g = served_add(s, c->name, err)))
+		return -ENOSPC;
+	g->cfg = c;
+	if (g->trouble[0] || (g->ns_count && !never_moved(g)))
+		return 0;
+	for (unsigned i = 0; i < c->ns_count; i++)
+		ns_from_config(s, g, i, &s->cfg.ns[c->ns[i]]);
+	g->ns_count = c->ns_count;
+	return 0;
+}
+
+int store_load(struct serve *s, struct err *err)
+{
+	int rc = load_record(s, err);
+
+	for (unsigned i = 0; !rc && i < s->cfg.guests; i++)
+		rc = guest_from_config(s, &s->cfg.guest[i], err);
+	return rc;
+}
+
+/* ---- start: what the journal of one guest says */
+
+static void trouble(struct served *g, const struct err *err)
+{
+	snprintf(g->trouble, sizeof(g->trouble), "%.290s", err->text);
+	log_error("guest %s is not served: %s", g->name, g->trouble);
+}
+
+static void open_all(struct served *g)
+{
+	struct err err = { "" };
+
+	for (unsigned i = 0; i < g->ns_count; i++)
+		if (!g->ns[i].ns && served_open_ns(g, &g->ns[i], false, &err)) {
+			trouble(g, &err);
+			return;
+		}
+}
+
+static void start_one(struct served *g)
+{
+	struct err err = { "" };
+	int rc;
+
+	if (g->trouble[0]) {
+		log_error("guest %s is not served: %s", g->name, g->trouble);
+		return;
+	}
+	/* A move to here was under way when we stopped: it must never start here (design rule 1). */
+	if (g->journal.own == OWN_RESERVED && (rc = journal_refuse(&g->journal, g->journal.move))) {
+		err_set(&err, rc, "cannot write its journal: %s", strerror(-rc));
+		trouble(g, &err);
+		return;
+	}
+	if (g->journal.own == OWN_NONE && g->cfg && !g->journal.epoch &&
+	    (rc = journal_set(&g->journal, OWN_OWNER, 1, NULL, "", "first start"))) {
+		err_set(&err, rc, "cannot write its journal in %s: %s", g->s->cfg.server.state_dir, strerror(-rc));
+		trouble(g, &err);
+		return;
+	}
+	open_all(g);
+	if (g->trouble[0])
+		return;
+	if (g->journal.own == OWN_OWNER || g->journal.own == OWN_HANDED) {
+		/* HANDED: here so that the old data can be looked at, but offline; the target is asked (design rule 1). */
+		rc = served_begin(g, g->journal.own == OWN_OWNER, &err);
+		if (rc)
+			trouble(g, &err);
+	}
+	if (g->journal.own == OWN_HANDED && !(g->out = move_out_recover(&g->s->site, g->name, &err)))
+		trouble(g, &err);
+	g->out_recovering = g->out != NULL;
+}
+
+int store_start(struct serve *s, struct err *err)
+{
+	int rc;
+
+	/* Identities first: a guest must see the same ones after the next restart. */
+	rc = store_save(s);
+	if (rc)
+		return err_set(err, rc, "cannot write %s/%s: %s", s->cfg.server.state_dir, record_name, strerror(-rc));
+	for (unsigned i = 0; i < s->guests; i++)
+		start_one(s->guest[i]);
+	return 0; /* what an interrupted move to here left behind is tidied up by site_poll */
+}

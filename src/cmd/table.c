@@ -1,0 +1,41 @@
+/* The subcommands of ferry, in the order in which help shows them. */
+#include "cmd/command.h"
+
+static const char about_serve[] =
+	"Serves the guests, namespaces and pools of a configuration file until SIGTERM or SIGINT. docs/configuration.md lists the\n"
+	"sections and keys. Guests whose journal says that they run elsewhere are not served, and kept for their return.";
+static const char about_migrate[] =
+	"Asks the server at the control socket to move GUEST to the server whose link address is given with --to, and shows the\n"
+	"move until it ends. On a terminal it is a live view; otherwise one JSON object per line. Ctrl-C asks for the move to be\n"
+	"cancelled and waits for the answer; a second Ctrl-C leaves the move to itself. In doubt (exit code 4) nobody runs the guest\n"
+	"until the target has answered: the source keeps asking, and `ferry status` says whom.";
+static const char about_status[] =
+	"Says for each guest (or for GUEST) who may run it, in which epoch, why, and what is to be done when it is in doubt.";
+static const char about_resolve[] =
+	"For a guest in doubt whose target server will never answer again (it burnt down): tells this server what happened there.\n"
+	"Saying something untrue makes two servers run one guest and destroys its data, so --force is needed.";
+static const char about_guest[] =
+	"Runs the embedded guest in this process: memory, an NVMe driver and a workload that writes stamped blocks, reads them back\n"
+	"and checks every one. It prints its verdict (lost, invented, corrupt) when it is stopped.";
+static const char about_demo[] =
+	"Two servers, a guest that never stops writing, and a file system full of real files: the guest is moved from A to B and back,\n"
+	"then every block the guest wrote and every file is checked. Everything happens in a directory of its own and is stopped and\n"
+	"removed at the end.";
+
+const struct command ferry_commands[] = {
+	{ "serve", "", "serve guests' NVMe controllers and take part in moves", about_serve, serve_opts, 0, 0, cmd_serve },
+	{ "migrate", "GUEST", "move a guest to another server", about_migrate, migrate_opts, 1, 1, cmd_migrate },
+	{ "status", "[GUEST]", "say who runs which guest and why", about_status, status_opts, 0, 1, cmd_status },
+	{ "watch", "[GUEST]", "print events of moves as JSON lines", NULL, watch_opts, 0, 1, cmd_watch },
+	{ "cancel", "GUEST", "cancel a move that is under way", NULL, cancel_opts, 1, 1, cmd_cancel },
+	{ "resolve", "GUEST", "tell a server in doubt what became of a guest (dangerous)", about_resolve, resolve_opts, 1, 1,
+	  cmd_resolve },
+	{ "nvme", "", "send NVMe commands to a server's migration management controller", NULL, NULL, 0, 0, NULL,
+	  nvme_commands },
+	{ "guest", "", "run the embedded guest", about_guest, guest_opts, 0, 0, cmd_guest },
+	{ "demo", "", "move a guest between two servers on this machine and check everything", about_demo, demo_opts, 0, 0,
+	  cmd_demo },
+	{ "shutdown", "", "stop a server in an orderly way", NULL, shutdown_opts, 0, 0, cmd_shutdown },
+	{ "help", "[COMMAND]", "say what there is, or more about a command", NULL, help_opts, 0, 1, cmd_help },
+	{ .name = NULL }
+};
