@@ -50,7 +50,8 @@ struct blk_ops {
 	/* BLK_DONE: done already, `done` will not be called. 0: queued. -EAGAIN: no room now, nothing happened, poll and
 	 * try again. Other -errno: failed, `done` will not be called; blocks in the range may hold old or new data. */
 	int (*submit)(struct blk *, struct blk_io *);
-	/* Finishes what can be finished; number of requests done. Never waits. */
+	/* Finishes what can be finished, and hands to the kernel what submit has gathered: call it once more after the last
+	 * submit before sleeping on wait_fd. Number of requests done. Never waits. */
 	int (*poll)(struct blk *);
 	/* First allocated range at or after lba: sets *start, *len (blocks). 0, -ENOENT when there is none, -errno.
 	 * Over-reporting is allowed, missing a block that ever got data is not. */
@@ -80,6 +81,7 @@ struct blk_file_cfg {
 	uint64_t blocks;	/* 0: from the file's size */
 	bool create;		/* make it if missing (sparse) */
 	bool direct;		/* O_DIRECT where the file system and the request allow it */
+	bool blocking;		/* without io_uring: a request waits for the disk inside submit */
 };
 struct blk *blk_file_open(const struct blk_file_cfg *, struct err *);
 
