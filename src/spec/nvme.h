@@ -77,6 +77,7 @@
 	S(INVALID_PI, 0x181, "Invalid Protection Information")                                \
 	S(READ_ONLY_RANGE, 0x182, "Attempted Write to Read Only Range")                       \
 	S(SIZE_LIMIT, 0x183, "Command Size Limit Exceeded")                                   \
+	S(OVERLAPPING_IO_RANGE, 0x187, "Overlapping I/O Range")                               \
 	S(WRITE_FAULT, 0x280, "Write Fault")                                                  \
 	S(UNRECOVERED_READ, 0x281, "Unrecovered Read Error")                                  \
 	S(COMPARE_FAILURE, 0x285, "Compare Failure")                                          \
@@ -365,11 +366,12 @@ enum nvme_fid {
 enum nvme_lid {
 	NVME_LID_SUPPORTED = 0x00, NVME_LID_ERROR = 0x01, NVME_LID_SMART = 0x02, NVME_LID_FIRMWARE = 0x03,
 	NVME_LID_CHANGED_NS = 0x04, NVME_LID_EFFECTS = 0x05, NVME_LID_SELF_TEST = 0x06, NVME_LID_FID_EFFECTS = 0x12,
-	NVME_LID_RATE_LIMIT = 0x28
+	NVME_LID_MI_EFFECTS = 0x13, NVME_LID_RATE_LIMIT = 0x28
 };
 enum { /* AER completion DW0: AET 2:0, AEI 15:8, LID 23:16 */
 	NVME_AET_ERROR = 0, NVME_AET_SMART = 1, NVME_AET_NOTICE = 2, NVME_AET_ONESHOT = 4,
-	NVME_AEI_NS_CHANGED = 0x00, NVME_AEI_CDQ_TAIL = 0x00, NVME_AEI_CDQ_FULL = 0x01
+	NVME_AEI_TRANSIENT_INTERNAL = 0x04, NVME_AEI_TEMP = 0x01, NVME_AEI_NS_CHANGED = 0x00,
+	NVME_AEI_CDQ_TAIL = 0x00, NVME_AEI_CDQ_FULL = 0x01
 };
 enum nvme_cns {
 	NVME_CNS_NS = 0x00, NVME_CNS_CTRL = 0x01, NVME_CNS_ACTIVE_NS = 0x02, NVME_CNS_NS_DESC = 0x03,
@@ -384,7 +386,13 @@ enum { /* OACS */
 };
 enum { /* ONCS */
 	NVME_ONCS_COMPARE = 1 << 0, NVME_ONCS_WRITE_UNCOR = 1 << 1, NVME_ONCS_DSM = 1 << 2, NVME_ONCS_WRITE_ZEROES = 1 << 3,
-	NVME_ONCS_SAVE = 1 << 4, NVME_ONCS_VERIFY = 1 << 7, NVME_ONCS_COPY = 1 << 8
+	NVME_ONCS_SAVE = 1 << 4, NVME_ONCS_TIMESTAMP = 1 << 6, NVME_ONCS_VERIFY = 1 << 7, NVME_ONCS_COPY = 1 << 8
+};
+enum { /* dwords of log pages 05h (commands) and 12h (features) */
+	NVME_EFFECTS_SUPP = 1 << 0, NVME_EFFECTS_LBCC = 1 << 1, NVME_EFFECTS_NCC = 1 << 2, NVME_EFFECTS_NIC = 1 << 3,
+	NVME_EFFECTS_CCC = 1 << 4, NVME_EFFECTS_CSE_NS = 1 << 16, NVME_EFFECTS_CSE_ALL = 2 << 16,
+	NVME_EFFECTS_USS = 1 << 19, NVME_EFFECTS_SCOPE_NS = 1 << 20, NVME_EFFECTS_SCOPE_CTRL = 1 << 21,
+	NVME_EFFECTS_SCOPE_CDQ = 1 << 26
 };
 enum { NVME_TRATTR_THMCS = 1 << 0, NVME_TRATTR_TUDCS = 1 << 1, NVME_TRATTR_MRTLL = 1 << 2 };
 enum { NVME_AOCS_RALBAS = 1 << 0 };

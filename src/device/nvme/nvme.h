@@ -4,7 +4,7 @@
  *   subsys.c    subsystem, namespaces, attachment            ctrl.c      properties, enable, resets, poll, suspend
  *   queue.c     SQ/CQ rings, doorbells, interrupts           req.c       a command's life: fetch, data, run, complete
  *   xfer.c      PRP and SGL -> iovec, bounce for messages    admin.c     the admin table and small admin commands
- *   identify.c, features.c, logs.c, event.c (AER), io.c (NVM commands), nsmgmt.c, format.c
+ *   identify.c, features.c, logs.c, event.c (AER), io.c, ranges.c, pieces.c (NVM commands), format.c
  *   cdq.c, track.c, migration.c, state.c, rate.c, lbastatus.c: Host Managed Live Migration
  */
 #ifndef FERRY_DEVICE_NVME_NVME_H
@@ -24,6 +24,9 @@ enum {
 	NVME_BUFS = 4,				/* bounce and scratch buffers of NVME_XFER_MAX bytes, per controller */
 	NVME_AER_MAX = 8,			/* outstanding AERs (AERL + 1) */
 	NVME_ERRLOG_ENTRIES = 64,
+	NVME_VERSION = 0x00020100,		/* Base 2.1: property VS and Identify Controller */
+	NVME_NVM_VERSION = 0x00010200,		/* NVM Command Set 1.2 */
+	NVME_SGLS = 1 << 16 | 1,		/* SGLs of any alignment, bit buckets; what xfer.c takes */
 	NVME_QSIZE_MAX = 4096,			/* entries; CAP.MQES + 1 */
 	NVME_HELD_MAX = 256			/* completions waiting for CQ room that a state image can carry; more stop fetching */
 };
@@ -50,6 +53,10 @@ struct nvme_sq {
 	uint64_t generation;
 	bool fetching;				/* a by-message fetch is out */
 	struct nvme_cq *cq;
+	/* derived */
+	uint32_t db_bad;			/* doorbell value already complained about; 0 none (0 is never bad) */
+	uint64_t stuck;				/* gmem generation in which a fetch failed: not tried again before it changes */
+	struct nvme_req *delete_req;		/* Delete I/O SQ waiting for the last command (deleting) */
 };
 
 struct nvme_cq {
@@ -62,6 +69,10 @@ struct nvme_cq {
 	uint8_t *ptr;
 	uint64_t generation;
 	struct list held;			/* nvme_req waiting for room (or, by message, for their turn) */
+	/* derived */
+	bool posting;				/* by message: the first of held is on its way */
+	uint32_t db_bad;
+	uint64_t stuck;
 };
 
 struct nvme_req {
@@ -79,6 +90,7 @@ struct nvme_req {
 	struct iovec iov[NVME_IOV_MAX];
 	uint64_t iova[NVME_IOV_MAX];		/* guest address of each iov, for tracking and by-message write back */
 	uint8_t *buf, *scratch;			/* NVME_XFER_MAX bytes each, if the row asked */
+	struct iovec siov;			/* for commands that point a backend at scratch */
 	bool bounced;				/* iov points into buf, data goes by message */
 	bool holds_gmem;
 	bool aborted;
@@ -92,6 +104,15 @@ struct nvme_req {
 	uint32_t xfer_at;
 	int state;
 	uint64_t start_ns;
+	/* req.c's own */
+	uint8_t where;				/* enum nvme_where, core.h */
+	bool in_blk, blk_again;
+	uint32_t map_len, map_want;		/* xfer.c: bytes mapped or moved so far; list entries being read */
+	uint8_t map_chains;
+	bool map_last;
+	void (*next)(struct nvme_req *, int rc);
+	struct nvme_cq *cq;			/* once it has its completion */
+	struct nvme_cqe cqe;
 };
 
 enum nvme_row_flags {
@@ -115,6 +136,9 @@ struct nvme_cmd_row {
 	nvme_status (*size)(struct nvme_req *, uint32_t *len);
 	nvme_status (*run)(struct nvme_req *);
 	uint32_t effects;			/* dword for log page 05h */
+	/* OUT rows that consume what they report (Track Receive): run() succeeded, but the data could not be written to the host.
+	 * buf and len are as run() left them. May be NULL. */
+	void (*undelivered)(struct nvme_req *);
 };
 
 extern const struct nvme_cmd_row nvme_admin_rows[];	/* admin.c; ends with run == NULL */
@@ -127,7 +151,7 @@ struct nvme_cdq {
 	struct nvme_ctrl *mmc, *mc;
 	uint32_t slots, head, tail;
 	bool phase;				/* of the next slot */
-	bool logging, full, first;		/* first: next entry carries ESA=001b */
+	bool logging, full;
 	bool etpt;
 	uint32_t tpt;
 	uint32_t npages;
@@ -181,6 +205,7 @@ enum nvme_suspend { NVME_RUNNING, NVME_DRAINING, NVME_SUSPENDED };
 struct nvme_inbound {
 	bool open;
 	struct nvme_ctrl *mmc;				/* who is sending */
+	uint8_t csvi, csuuidi;				/* as the first piece gave them */
 	struct buf image;
 };
 
@@ -215,6 +240,16 @@ struct nvme_ctrl {
 	unsigned inflight;				/* all requests out, orphans too, AERs not */
 	uint8_t *bufs[NVME_BUFS];
 	uint32_t bufs_free;				/* bit map */
+	unsigned held_count;				/* completions waiting for CQ room, all queues */
+	struct nvme_ctrl_stats stats;			/* derived */
+	unsigned sq_top, cq_top, sq_turn;		/* derived: highest live qid + 1; where the next fetch round starts */
+	struct blk_io shn_io;				/* derived: the flush of a shutdown */
+#ifdef FERRY_BREAK_DIRTY_LATE
+	struct { uint64_t iova, len; } late[NVME_IOV_MAX];
+	int late_count;
+#endif
+	uint32_t shn_ns;				/* derived: attachment it has come to; 0 none under way */
+	bool shn_out;
 
 	struct nvme_req *aer[NVME_AER_MAX];
 	unsigned aer_count;
@@ -233,7 +268,8 @@ struct nvme_ctrl {
 	/* migration */
 	enum nvme_suspend suspend;
 	struct nvme_ctrl *suspended_by;			/* the MMC whose reset releases us */
-	struct nvme_req *suspend_req;			/* Migration Send waiting for our drain */
+	struct nvme_req *suspend_req;			/* Migration Sends waiting for our drain, chained through w[0] */
+	uint64_t suspended_at_ns;			/* while SUSPENDED: what "now" is in a state image, so that its pieces agree */
 	bool suspend_dudmq;
 	struct nvme_ctrl *tracked_by;			/* MMC that tracks our memory, NULL none */
 	uint16_t track_ranges;
@@ -263,17 +299,25 @@ void nvme_ctrl_fatal(struct nvme_ctrl *, const char *why);	/* CSTS.CFS = 1, stop
 void nvme_ctrl_suspend(struct nvme_ctrl *);
 void nvme_ctrl_resume(struct nvme_ctrl *);
 
-/* ---- queue.c */
+/* ---- queue.c. A queue is live through create only, and create zeroes its doorbells: whoever restores one sets head, tail,
+ * phase and c->db[2 * qid (+ 1)] behind it. Judges IOSQES/IOCQES only while the controller is enabled. */
 nvme_status nvme_sq_create(struct nvme_ctrl *, uint16_t qid, uint16_t cqid, uint32_t size, uint64_t prp1, uint8_t prio);
 nvme_status nvme_cq_create(struct nvme_ctrl *, uint16_t qid, uint32_t size, uint64_t prp1, bool ien, uint16_t iv);
-void nvme_sq_delete(struct nvme_sq *);
+void nvme_sq_delete(struct nvme_sq *);			/* at once: its commands become orphans */
+/* Delete I/O SQ: no more fetching, SUCCESS once the last command is complete (a host may reuse its buffers then).
+ * Returns the status or NVME_ASYNC. */
+nvme_status nvme_sq_delete_wait(struct nvme_sq *, struct nvme_req *);
 void nvme_cq_delete(struct nvme_cq *);
+void nvme_doorbells_latch(struct nvme_ctrl *);		/* sq->tail and cq->head from the doorbells: before they are saved */
+/* Puts a completion back that waited for CQ room when the controller was saved. False: no request free. */
+bool nvme_held_restore(struct nvme_sq *, uint16_t cid, uint16_t status, uint32_t dw0, uint32_t dw1);
 
 /* ---- req.c */
 void nvme_req_done(struct nvme_req *, nvme_status);	/* once per command */
 /* A LINEAR row that learns from the first bytes that it needs more (Track Memory Changes): fetches len bytes from the start
  * and calls run() again. Returns NVME_ASYNC or a status. */
 nvme_status nvme_req_refetch(struct nvme_req *, uint32_t len);
+nvme_status nvme_blk_status(int rc, enum blk_op);	/* what a backend's 0 or -errno means for the command */
 /* Submits req->bio; a full backend is retried. `next` is called with the result from here or later. Returns NVME_ASYNC. */
 nvme_status nvme_req_blk(struct nvme_req *, enum blk_op, uint64_t lba, uint64_t nlb, const struct iovec *, int iovcnt,
 			 void (*next)(struct nvme_req *, int rc));
@@ -284,15 +328,20 @@ void nvme_event_discard(struct nvme_ctrl *, uint8_t aet, uint8_t aei, uint32_t d
 void nvme_event_log_read(struct nvme_ctrl *, uint8_t lid);	/* unmasks */
 void nvme_event_ns_changed(struct nvme_ctrl *, uint32_t guest_nsid);
 void nvme_event_reset(struct nvme_ctrl *);
-nvme_status nvme_aer(struct nvme_req *);
+nvme_status nvme_aer(struct nvme_req *);		/* parked in c->aer; nvme_req_done takes it out again */
+bool nvme_aer_restore(struct nvme_ctrl *, uint16_t cid);	/* an outstanding AER of a saved controller; false: no room */
 
 /* ---- commands, named in the tables */
 nvme_status nvme_identify(struct nvme_req *), nvme_get_log(struct nvme_req *);
 nvme_status nvme_set_features(struct nvme_req *), nvme_get_features(struct nvme_req *);
 nvme_status nvme_identify_size(struct nvme_req *, uint32_t *), nvme_get_log_size(struct nvme_req *, uint32_t *);
 nvme_status nvme_set_features_size(struct nvme_req *, uint32_t *), nvme_get_features_size(struct nvme_req *, uint32_t *);
-nvme_status nvme_format(struct nvme_req *), nvme_ns_mgmt(struct nvme_req *), nvme_ns_attach(struct nvme_req *);
-nvme_status nvme_ns_mgmt_size(struct nvme_req *, uint32_t *), nvme_ns_attach_size(struct nvme_req *, uint32_t *);
+nvme_status nvme_format(struct nvme_req *);
+nvme_status nvme_flush(struct nvme_req *);		/* req->ns, or with NULL every attached namespace */
+uint32_t nvme_fid_effects(const struct nvme_ctrl *, unsigned fid);	/* dword of LID 12h; 0: unsupported */
+enum { NVME_TEMP_NOW = 313, NVME_TEMP_WARNING = 343, NVME_TEMP_CRITICAL = 353 };	/* kelvins; ours never changes */
+enum { NVME_WARNING_TEMP = 1 << 1 };			/* bit of critical_warning and of FID 0Bh */
+uint8_t nvme_critical_warning(const struct nvme_ctrl *);
 void nvme_features_reset(struct nvme_ctrl *);
 void nvme_errlog_add(struct nvme_ctrl *, const struct nvme_req *, nvme_status);
 
@@ -301,6 +350,7 @@ nvme_status nvme_cdq_cmd(struct nvme_req *);
 nvme_status nvme_track_send(struct nvme_req *), nvme_track_receive(struct nvme_req *);
 nvme_status nvme_migration_send(struct nvme_req *), nvme_migration_receive(struct nvme_req *);
 nvme_status nvme_lba_status(struct nvme_req *);
+void nvme_track_undelivered(struct nvme_req *);		/* row.undelivered of Track Receive */
 nvme_status nvme_track_send_size(struct nvme_req *, uint32_t *), nvme_track_receive_size(struct nvme_req *, uint32_t *);
 nvme_status nvme_migration_send_size(struct nvme_req *, uint32_t *), nvme_migration_receive_size(struct nvme_req *, uint32_t *);
 nvme_status nvme_lba_status_size(struct nvme_req *, uint32_t *);
@@ -321,6 +371,7 @@ void nvme_log_namespace(struct nvme_ctrl *mc, struct nvme_ns *);	/* everything c
 /* Called from ctrl.c */
 void nvme_migration_drained(struct nvme_ctrl *mc);
 void nvme_hmlm_clr(struct nvme_ctrl *);		/* that controller (MMC or MC) was reset */
+void nvme_hmlm_fini(struct nvme_ctrl *);	/* that controller is about to be freed: nothing may point at it any more */
 /* Rate limiter: true if the command may run now (and takes its tokens). deadline: when one that may not could. */
 bool nvme_rate_admit(struct nvme_ctrl *, struct nvme_req *);
 uint64_t nvme_rate_deadline(struct nvme_ctrl *);

@@ -1,0 +1,94 @@
+/* The loop behind commands of several backend requests, and the judgements all data commands share.
+ *
+ * Called by io.c, ranges.c, format.c. Device thread.
+ */
+#include "device/nvme/pieces.h"
+
+enum { PIECE_WAITING, PIECE_CALLING, PIECE_CAME };
+
+static const struct nvme_pieces *pieces_of(struct nvme_req *r)
+{
+	return (const struct nvme_pieces *)(uintptr_t)r->w[5];
+}
+
+static nvme_status pieces_end(struct nvme_req *r, nvme_status status)
+{
+	if (pieces_of(r)->end)
+		pieces_of(r)->end(r, status);
+	return status;
+}
+
+static nvme_status pieces_loop(struct nvme_req *r)
+{
+	const struct nvme_pieces *p = pieces_of(r);
+	nvme_status status;
+
+	for (;;) {
+		/* Its queue is gone (reset): nobody will hear the answer, and nothing more may be changed. */
+		if (!r->sq)
+			return pieces_end(r, NVME_ABORT_SQ_DELETED);
+		r->w[4] = PIECE_CALLING;
+		status = p->next(r);
+		if (status != NVME_ASYNC)
+			return pieces_end(r, status);
+		if (r->w[4] != PIECE_CAME) {
+			r->w[4] = PIECE_WAITING;
+			return NVME_ASYNC;
+		}
+		status = p->done(r, (int)(int64_t)r->w[3]);
+		if (status != NVME_SUCCESS)
+			return pieces_end(r, status);
+	}
+}
+
+static void piece_done(struct nvme_req *r, int rc)
+{
+	nvme_status status;
+
+	if (r->w[4] == PIECE_CALLING) {
+		r->w[3] = (uint64_t)(int64_t)rc;
+		r->w[4] = PIECE_CAME;
+		return;
+	}
+	status = pieces_of(r)->done(r, rc);
+	status = status == NVME_SUCCESS ? pieces_loop(r) : pieces_end(r, status);
+	if (status != NVME_ASYNC)
+		nvme_req_done(r, status);
+}
+
+nvme_status nvme_piece(struct nvme_req *r, enum blk_op op, uint64_t lba, uint64_t nlb, const struct iovec *iov, int iovcnt)
+{
+	return nvme_req_blk(r, op, lba, nlb, iov, iovcnt, piece_done);
+}
+
+nvme_status nvme_pieces_run(struct nvme_req *r, const struct nvme_pieces *p)
+{
+	r->w[5] = (uint64_t)(uintptr_t)p;
+	return pieces_loop(r);
+}
+
+/* SMART counts what the medium could not do, not what it was not allowed to. */
+static nvme_status status_of(struct nvme_req *r, int rc, enum blk_op op)
+{
+	nvme_status status = nvme_blk_status(rc, op);
+
+	if (status == NVME_UNRECOVERED_READ || status == NVME_WRITE_FAULT)
+		r->ctrl->smart.media_errors++;
+	return status;
+}
+
+nvme_status nvme_status_of_read(struct nvme_req *r, int rc) { return status_of(r, rc, BLK_READ); }
+nvme_status nvme_status_of_write(struct nvme_req *r, int rc) { return status_of(r, rc, BLK_WRITE); }
+
+void nvme_io_changed(struct nvme_req *r, uint64_t slba, uint64_t nlb, bool dealloc)
+{
+	uint64_t unit = r->ns->blk->alloc_blocks, end = slba + nlb;
+	bool whole = !(slba & (unit - 1)) && (!(end & (unit - 1)) || end == r->ns->nsze);
+
+	nvme_log_change(r->ctrl, r->ns, slba, nlb, dealloc && whole);
+}
+
+bool nvme_io_write_through(const struct nvme_req *r)
+{
+	return nvme_rw_fua(&r->sqe) || !(r->ctrl->feat.vwc & 1);
+}
