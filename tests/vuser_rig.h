@@ -22,6 +22,7 @@
 #include "t.h"
 #include "base/log.h"
 #include "device/device.h"
+#include "transport/guard.h"
 #include "transport/vuser_server.h"
 
 /* ---- the device: bytes, and a diary -------------------------------------------------------------------------- */
@@ -345,6 +346,7 @@ static void vrig_open(struct vrig *r, struct vuser_server_cfg cfg)
 
 	memset(r, 0, sizeof(*r));
 	log_set(quiet, NULL, LOG_DEBUG);
+	EXPECT_EQ(guard_install(), 0); /* cmocka takes SIGBUS for each case */
 	r->fds_before = fds_open();
 	fake_init(&r->f);
 	snprintf(r->path, sizeof(r->path), "/tmp/ferry-vuser-%d", (int)getpid());
