@@ -340,7 +340,7 @@ static inline void vrig_version(struct vrig *r)
 
 static void quiet(void *ctx, enum log_level level, const char *line) { (void)ctx; (void)level; (void)line; }
 
-static void vrig_open(struct vrig *r, struct vuser_server_cfg cfg)
+__attribute__((unused)) static void vrig_open(struct vrig *r, struct vuser_server_cfg cfg)
 {
 	struct err err = { "" };
 
@@ -376,7 +376,7 @@ static void vrig_close(struct vrig *r)
 	vrig_open(r, (struct vuser_server_cfg){ __VA_ARGS__ })
 #define VRIG(r, ...) VRIG_RAW(r, __VA_ARGS__); vrig_version(r)
 
-static void vrig_cleanup(struct vrig **r) { vrig_close(*r); }
+__attribute__((unused)) static void vrig_cleanup(struct vrig **r) { vrig_close(*r); }
 
 /* ---- guest memory -------------------------------------------------------------------------------------------- */
 
