@@ -417,6 +417,7 @@ TEST(reset_while_delete_sq_waits)
 	struct nvme_sqe del = sqe(NVME_OP_DELETE_SQ);
 
 	rig_submit(&r, r.mc, 1, flush_sqe());
+	rig_settle(&r);
 	nvme_delete_q_qid_put(&del, 1);
 	rig_submit(&r, r.mc, 0, del);
 	rig_settle(&r);
@@ -657,19 +658,19 @@ TEST(sgl_nonsense)
 	struct nvme_sgl *list = rig_alloc(&r, r.mc, 8192);
 	uint64_t li = rig_iova(&r, r.mc, list);
 	struct { struct nvme_sgl d, l0, l1; unsigned status; } t[] = {
-		{ sgl(0x01, mem, 4096), { 0 }, { 0 }, NVME_SGL_TYPE },			/* subtype */
-		{ sgl(0x40, mem, 4096), { 0 }, { 0 }, NVME_SGL_TYPE },			/* keyed */
-		{ sgl(0x00, mem, 4095), { 0 }, { 0 }, NVME_SGL_DATA_LENGTH },
-		{ sgl(0x00, mem, 4097), { 0 }, { 0 }, NVME_SGL_DATA_LENGTH },
-		{ sgl(0x00, gone, 4096), { 0 }, { 0 }, NVME_DATA_TRANSFER_ERROR },
-		{ sgl(0x30, li, 15), { 0 }, { 0 }, NVME_INVALID_SGL_SEGMENT },
-		{ sgl(0x30, li, 0), { 0 }, { 0 }, NVME_INVALID_SGL_SEGMENT },
-		{ sgl(0x30, gone, 32), { 0 }, { 0 }, NVME_DATA_TRANSFER_ERROR },
-		{ sgl(0x30, li, 0xfffffff0), { 0 }, { 0 }, NVME_INVALID_SGL_COUNT },
-		{ sgl(0x30, li, 16), sgl(0x20, li, 16), { 0 }, NVME_INVALID_SGL_SEGMENT },	/* the last one chains */
+		{ sgl(0x01, mem, 4096), sgl(0, 0, 0), sgl(0, 0, 0), NVME_SGL_TYPE },			/* subtype */
+		{ sgl(0x40, mem, 4096), sgl(0, 0, 0), sgl(0, 0, 0), NVME_SGL_TYPE },			/* keyed */
+		{ sgl(0x00, mem, 4095), sgl(0, 0, 0), sgl(0, 0, 0), NVME_SGL_DATA_LENGTH },
+		{ sgl(0x00, mem, 4097), sgl(0, 0, 0), sgl(0, 0, 0), NVME_SGL_DATA_LENGTH },
+		{ sgl(0x00, gone, 4096), sgl(0, 0, 0), sgl(0, 0, 0), NVME_DATA_TRANSFER_ERROR },
+		{ sgl(0x30, li, 15), sgl(0, 0, 0), sgl(0, 0, 0), NVME_INVALID_SGL_SEGMENT },
+		{ sgl(0x30, li, 0), sgl(0, 0, 0), sgl(0, 0, 0), NVME_INVALID_SGL_SEGMENT },
+		{ sgl(0x30, gone, 32), sgl(0, 0, 0), sgl(0, 0, 0), NVME_DATA_TRANSFER_ERROR },
+		{ sgl(0x30, li, 0xfffffff0), sgl(0, 0, 0), sgl(0, 0, 0), NVME_INVALID_SGL_COUNT },
+		{ sgl(0x30, li, 16), sgl(0x20, li, 16), sgl(0, 0, 0), NVME_INVALID_SGL_SEGMENT },	/* the last one chains */
 		{ sgl(0x20, li, 32), sgl(0x20, li, 16), sgl(0x00, mem, 1), NVME_INVALID_SGL_SEGMENT }, /* not at the end */
-		{ sgl(0x20, li, 16), sgl(0x00, mem, 4096), { 0 }, NVME_INVALID_SGL_SEGMENT },	/* ends without a last one */
-		{ sgl(0x20, li, 16), sgl(0x20, li, 16), { 0 }, NVME_INVALID_SGL_COUNT },	/* a ring */
+		{ sgl(0x20, li, 16), sgl(0x00, mem, 4096), sgl(0, 0, 0), NVME_INVALID_SGL_SEGMENT },	/* ends without a last one */
+		{ sgl(0x20, li, 16), sgl(0x20, li, 16), sgl(0, 0, 0), NVME_INVALID_SGL_COUNT },	/* a ring */
 		{ sgl(0x30, li, 32), sgl(0x00, mem, 4096), sgl(0x00, mem, 1), NVME_SGL_DATA_LENGTH },
 		{ sgl(0x30, li, 32), sgl(0x00, mem, 4000), sgl(0x00, mem, 0xffffffff), NVME_SGL_DATA_LENGTH },
 		{ sgl(0x30, li, 32), sgl(0x00, mem, 4000), sgl(0x50, mem, 96), NVME_SGL_TYPE },
