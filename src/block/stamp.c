@@ -39,22 +39,19 @@ static struct stamp *stamp_of(struct blk *b) { return CONTAINER_OF(b, struct sta
 
 static uint64_t as_entry(XXH64_hash_t h) { return h <= UNKNOWN ? h + 2 : h; }
 
-/* Checksum of the next block of the vector, however it is split. */
+/* Checksum of the next block of the vector; one that is split is gathered first. */
 static uint64_t hash_next(struct iov_pos *pos, uint32_t bytes)
 {
-	XXH3_state_t state;
-	uint8_t *p;
-	size_t n = iov_next(pos, bytes, &p);
+	uint8_t block[4096], *p = block;
+	size_t n = iov_next(pos, bytes, &p), have = 0;
 
 	if (n == bytes)
 		return as_entry(XXH3_64bits(p, n));
-	XXH3_64bits_reset(&state);
-	while (n) {
-		XXH3_64bits_update(&state, p, n);
-		bytes -= (uint32_t)n;
-		n = bytes ? iov_next(pos, bytes, &p) : 0;
+	for (; n; n = iov_next(pos, bytes - have, &p)) {
+		memcpy(block + have, p, n);
+		have += n;
 	}
-	return as_entry(XXH3_64bits_digest(&state));
+	return as_entry(XXH3_64bits(block, have));
 }
 
 static void set_range(struct stamp *st, const struct blk_io *io, uint64_t entry)
