@@ -30,6 +30,7 @@ void env_linux_free(struct env *);
 struct listener;
 struct listener *listener_new(struct loop *, const char *addr, struct err *);
 struct env_conn *listener_accept(struct listener *); /* NULL when nobody waits */
+const char *listener_addr(const struct listener *); /* as it can be connected to: "tcp:HOST:0" has got its port */
 void listener_free(struct listener *);
 
 #endif
