@@ -11,6 +11,7 @@ struct port_vuser {
 	struct vuser_client *client;
 	uint8_t *db;			/* shared part of BAR0, NULL none */
 	uint64_t db_off, db_len;	/* where it lies in BAR0 */
+	bool gone;			/* a store into the shared page cannot tell; poll can */
 };
 
 static struct port_vuser *of(struct port *p) { return (struct port_vuser *)p; }
@@ -37,6 +38,8 @@ static int doorbell(struct port *p, unsigned index, uint32_t val)
 	uint64_t off = DOORBELLS + 4ull * index;
 	le32 w = le32_of(val);
 
+	if (v->gone)
+		return -ENODEV;
 	if (v->db && off >= v->db_off && range_inside(off - v->db_off, 4, v->db_len)) {
 		/* Release: whoever sees the new value sees the entry it announces. */
 		__atomic_store_n((uint32_t *)(void *)(v->db + (off - v->db_off)), val, __ATOMIC_RELEASE);
@@ -65,7 +68,14 @@ static int dma_unmap(struct port *p, uint64_t iova, uint64_t size)
 	return vuser_client_dma_unmap(of(p)->client, iova, size);
 }
 
-static bool port_poll(struct port *p) { return vuser_client_poll(of(p)->client) > 0; }
+static bool port_poll(struct port *p)
+{
+	int rc = vuser_client_poll(of(p)->client);
+
+	of(p)->gone |= rc < 0;
+	return rc > 0;
+}
+
 static int reset(struct port *p) { return vuser_client_reset(of(p)->client); }
 
 static void port_close(struct port *p)
