@@ -174,8 +174,10 @@ static void session_free(struct in_session *s)
 {
 	struct move_in *m = s->m;
 
-	if (s->conn)
+	if (s->conn && s->rc)
 		conn_close_soon(s->conn);
+	else if (s->conn)
+		conn_detach(s->conn);	/* the source may still have a question */
 	list_del(&s->node);
 	m->session_count--;
 	if (in_busy(s)) {	/* only when the program ends: the driver tells when it lets go */
@@ -305,6 +307,8 @@ static bool session_poll(struct in_session *s)
 	}
 	if (rc && rc != -EAGAIN && !s->owner)
 		session_end(s);
+	else if (rc && rc != -EAGAIN && s->conn)
+		conn_close_soon(s->conn);	/* whatever it says, the guest is here */
 	if (s->state == IN_STARTED && !s->conn)
 		s->state = IN_GONE;	/* the journal answers from now on */
 	return did || s->state != was;
