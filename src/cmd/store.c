@@ -227,6 +227,8 @@ static void start_one(struct served *g)
 		return;
 	}
 	first = g->journal.own == OWN_NONE && g->cfg && !g->journal.epoch;
+	if (g->journal.own == OWN_NONE && !first)
+		return; /* what an interrupted move to here left behind is tidied up by site_poll */
 	open_all(g, first);
 	if (g->trouble[0])
 		return;
@@ -256,5 +258,5 @@ int store_start(struct serve *s, struct err *err)
 		return err_set(err, rc, "cannot write %s/%s: %s", s->cfg.server.state_dir, record_name, strerror(-rc));
 	for (unsigned i = 0; i < s->guests; i++)
 		start_one(s->guest[i]);
-	return 0; /* what an interrupted move to here left behind is tidied up by site_poll */
+	return 0;
 }
