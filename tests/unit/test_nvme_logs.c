@@ -254,6 +254,7 @@ TEST(changed_namespaces)
 {
 	RIG(r, .namespaces = 3);
 
+	cmd_log(&r, r.mc, NVME_LID_CHANGED_NS, 4096, 0, NULL);	/* attaching was a change */
 	EXPECT_EQ(nvme_ns_resize(nvme_ns_find(r.ss, 3), 8200, &r.err), 0);
 	EXPECT_EQ(nvme_ns_resize(nvme_ns_find(r.ss, 1), 8200, &r.err), 0);
 	for (unsigned i = 0; i < 2; i++) {
