@@ -377,6 +377,8 @@ static int judge_ns(const struct cfg_ns *n, const char *name, struct err *err)
 
 static int judge_guest(struct config *c, struct cfg_guest *g, unsigned *owner, const char *name, struct err *err)
 {
+	char socket_name[CFG_NAME_MAX]; /* a copy, because both ends of the snprintf below are in *c */
+
 	if (!g->ns_count)
 		return bad(name, g->line, err, "guest %s: needs namespaces=NAME,...", g->name);
 	if (g->queues < 1 || g->queues > 64)
@@ -394,8 +396,9 @@ static int judge_guest(struct config *c, struct cfg_guest *g, unsigned *owner, c
 		owner[n] = 1;
 		g->ns[i] = n;
 	}
+	memcpy(socket_name, g->name, sizeof(socket_name));
 	if (!g->socket[0])
-		snprintf(g->socket, sizeof(g->socket), "%.59s/%.31s.sock", c->server.run_dir, g->name);
+		snprintf(g->socket, sizeof(g->socket), "%.59s/%.31s.sock", c->server.run_dir, socket_name);
 	return 0;
 }
 

@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum { CFG_NAME_MAX = 32, CFG_PATH_MAX = 96, CFG_POOLS_MAX = 8, CFG_NS_MAX = 64, CFG_GUESTS_MAX = 32, CFG_GUEST_NS_MAX = 16 };
+enum { CFG_NAME_MAX = 32, CFG_PATH_MAX = 104, CFG_POOLS_MAX = 8, CFG_NS_MAX = 64, CFG_GUESTS_MAX = 32, CFG_GUEST_NS_MAX = 16 };
 
 enum cfg_backend { CFG_RAM, CFG_FILE };
 enum cfg_doorbells { CFG_MAPPED, CFG_TRAPPED };

@@ -483,15 +483,17 @@ static int get_cdq(struct req *r)
 
 static void show_entry(const char *hex)
 {
-	static const char *const esa[8] = { "", " first", " stopped", " suspended", " esa4", " esa5", " esa6", " full" };
+	static const char *const esa[8] = { "", ", first", ", stopped", ", suspended", ", esa4", ", esa5", ", esa6", ", full" };
 	static const char *const what[4] = { "range", "whole namespace", "no range", "reserved" };
 	struct nvme_lbamq e;
 
 	if (!hex_get(hex, &e, sizeof(e)))
 		return;
-	printf("namespace %u: %s %" PRIu64 " +%" PRIu64 "%s%s\n", le32_get(e.nsid), what[e.lbamqa >> NVME_LBAMQ_LBACIR_SHIFT & 3],
-	       le64_get(e.slba), (uint64_t)le32_get(e.nlb0) + 1, e.lbamqa & NVME_LBAMQ_DLBA ? " deallocated" : "",
-	       esa[e.lbamqa >> NVME_LBAMQ_ESA_SHIFT & 7]);
+	if (e.lbamqa >> NVME_LBAMQ_LBACIR_SHIFT == NVME_LBACIR_RANGE)
+		printf("namespace %u: %" PRIu64 " +%" PRIu64, le32_get(e.nsid), le64_get(e.slba), (uint64_t)le32_get(e.nlb0) + 1);
+	else
+		printf("namespace %u: %s", le32_get(e.nsid), what[e.lbamqa >> NVME_LBAMQ_LBACIR_SHIFT & 3]);
+	printf("%s%s\n", e.lbamqa & NVME_LBAMQ_DLBA ? " deallocated" : "", esa[e.lbamqa >> NVME_LBAMQ_ESA_SHIFT & 7]);
 }
 
 static int cdq_read(struct req *r)

@@ -115,7 +115,7 @@ int served_open_ns(struct served *g, struct served_ns *n, bool fresh, struct err
 			       n->from);
 	if (n->pool && n->backend == CFG_RAM && !fresh)
 		return err_set(err, -ENODATA, "its data was in memory (pool %s) and went with the process that held it", n->from);
-	b = open_blk(g, n, fresh || (c && c->create), err);
+	b = open_blk(g, n, fresh && (!c || c->create), err);
 	if (!b)
 		return err_wrap(err, -EIO, "namespace %u of guest %s", n->guest_nsid, g->name);
 	n->blocks = b->blocks;

@@ -198,12 +198,13 @@ static void trouble(struct served *g, const struct err *err)
 	log_error("guest %s is not served: %s", g->name, g->trouble);
 }
 
-static void open_all(struct served *g)
+/* Files are made at the first start only: later a missing file is lost data, and an empty one in its place would hide that. */
+static void open_all(struct served *g, bool first)
 {
 	struct err err = { "" };
 
 	for (unsigned i = 0; i < g->ns_count; i++)
-		if (!g->ns[i].ns && served_open_ns(g, &g->ns[i], false, &err)) {
+		if (!g->ns[i].ns && served_open_ns(g, &g->ns[i], first, &err)) {
 			trouble(g, &err);
 			return;
 		}
@@ -212,6 +213,7 @@ static void open_all(struct served *g)
 static void start_one(struct served *g)
 {
 	struct err err = { "" };
+	bool first;
 	int rc;
 
 	if (g->trouble[0]) {
@@ -224,15 +226,17 @@ static void start_one(struct served *g)
 		trouble(g, &err);
 		return;
 	}
-	if (g->journal.own == OWN_NONE && g->cfg && !g->journal.epoch &&
-	    (rc = journal_set(&g->journal, OWN_OWNER, 1, NULL, "", "first start"))) {
+	first = g->journal.own == OWN_NONE && g->cfg && !g->journal.epoch;
+	if (g->journal.own == OWN_NONE && !first)
+		return; /* what an interrupted move to here left behind is tidied up by site_poll */
+	open_all(g, first);
+	if (g->trouble[0])
+		return;
+	if (first && (rc = journal_set(&g->journal, OWN_OWNER, 1, NULL, "", "first start"))) {
 		err_set(&err, rc, "cannot write its journal in %s: %s", g->s->cfg.server.state_dir, strerror(-rc));
 		trouble(g, &err);
 		return;
 	}
-	open_all(g);
-	if (g->trouble[0])
-		return;
 	if (g->journal.own == OWN_OWNER || g->journal.own == OWN_HANDED) {
 		/* HANDED: here so that the old data can be looked at, but offline; the target is asked (design rule 1). */
 		rc = served_begin(g, g->journal.own == OWN_OWNER, &err);
@@ -254,5 +258,5 @@ int store_start(struct serve *s, struct err *err)
 		return err_set(err, rc, "cannot write %s/%s: %s", s->cfg.server.state_dir, record_name, strerror(-rc));
 	for (unsigned i = 0; i < s->guests; i++)
 		start_one(s->guest[i]);
-	return 0; /* what an interrupted move to here left behind is tidied up by site_poll */
+	return 0;
 }
