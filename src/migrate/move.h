@@ -56,6 +56,7 @@ struct move_plan {
 	bool force;			/* stop even if the budget cannot be met */
 	bool verify;			/* compare a digest of every namespace before commit (reads everything again) */
 	uint64_t peer_silence_ns;	/* no answer from the target for this long ends the move or leaves it in doubt; 0: 10 s */
+	uint32_t cdq_slots;		/* of the change log, a power of two >= 2; 0: 4096. A full log costs a rescan, never data */
 };
 
 struct move_progress {

@@ -134,11 +134,12 @@ void out_phase(struct move_out *o, enum move_phase p)
 
 static bool memory_for(struct move_out *o)
 {
+	o->ring_slots = o->plan.cdq_slots ? MIN(o->plan.cdq_slots, (uint32_t)OUT_RING_SLOTS) : OUT_RING_SLOTS;
 	o->page = hnvme_mem(o->mmc, 4096);
 	o->track_page = hnvme_mem(o->mmc, 4096);
 	o->rate_was = hnvme_mem(o->mmc, 4096);
 	o->rate_new = hnvme_mem(o->mmc, 4096);
-	o->ring_mem = hnvme_mem(o->mmc, OUT_RING_SLOTS * sizeof(struct nvme_lbamq));
+	o->ring_mem = hnvme_mem(o->mmc, o->ring_slots * sizeof(struct nvme_lbamq));
 	o->piece = MIN(hnvme_max_transfer(o->mmc), (uint32_t)FRAME_PIECE_MAX);
 	o->state_buf = hnvme_mem(o->mmc, o->piece);
 	o->image = malloc(FRAME_STATE_MAX);
@@ -190,7 +191,7 @@ void move_out_free(struct move_out *o)
 	if (o->rate_new)
 		hnvme_mem_free(o->mmc, o->rate_new, 4096);
 	if (o->ring_mem)
-		hnvme_mem_free(o->mmc, o->ring_mem, OUT_RING_SLOTS * sizeof(struct nvme_lbamq));
+		hnvme_mem_free(o->mmc, o->ring_mem, o->ring_slots * sizeof(struct nvme_lbamq));
 	if (o->state_buf)
 		hnvme_mem_free(o->mmc, o->state_buf, o->piece);
 	free(o);

@@ -110,6 +110,7 @@ struct move_out {
 	unsigned step;
 	uint64_t limit;
 	uint8_t *ring_mem;
+	uint32_t ring_slots;
 	struct hmlm_ring ring;
 	bool cdq_live, logging, log_broken, marker_seen, first_due, head_sent, no_stat;
 	uint16_t cdqid;

@@ -95,7 +95,7 @@ static int tell_head(struct move_out *o, bool all)
 			return out_fail(o, -EIO, "the change log's head was not taken: %s", err.text);
 		hmlm_ring_told(&o->ring, o->head_hp);
 	}
-	if (!o->cdq_live || hmlm_ring_untold(&o->ring) < (all ? 1 : OUT_RING_SLOTS / 4))
+	if (!o->cdq_live || hmlm_ring_untold(&o->ring) < (all ? 1 : o->ring_slots / 4))
 		return 0;
 	o->head_hp = o->ring.head;
 	o->head_sent = true;
@@ -172,9 +172,9 @@ static int make_cdq(struct move_out *o)
 	struct err err;
 
 	STEP_BEGIN(o->sub_at);
-	hmlm_ring_init(&o->ring, o->ring_mem, OUT_RING_SLOTS);
+	hmlm_ring_init(&o->ring, o->ring_mem, o->ring_slots);
 	hmlm_cdq_create(mcmd_prep(&o->cmd, "Create Controller Data Queue", NULL, 0), o->guest.cntlid,
-			OUT_RING_SLOTS * sizeof(struct nvme_lbamq) / 4, (uintptr_t)o->ring_mem, true);
+			o->ring_slots * sizeof(struct nvme_lbamq) / 4, (uintptr_t)o->ring_mem, true);
 	STEP_WAIT(o->sub_at, mcmd_run(&o->cmd, o->mmc, 0));
 	if (mcmd_result(&o->cmd, &err))
 		return out_fail(o, -EIO, "%s (is another move or watcher at work on controller %u?)", err.text, o->guest.cntlid);

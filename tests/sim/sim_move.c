@@ -1,0 +1,411 @@
+/* Moves a guest between two simulated servers while everything goes wrong that can, then lets the faults stop and demands
+ * that it comes to a good end. One seed, one exact run.
+ *
+ *   ferry-sim --seed N [-v]         one seed; -v shows every event
+ *   ferry-sim --seeds N [--from M]  seeds M..M+N-1; stops at the first violation, and prints the command that repeats it
+ *   ferry-sim --expect-violation    succeeds only if a violation is found (builds with -Dbreak=...)
+ *
+ * Checked at every step: at most one server's controller may run and at most one guest runs (rule 1). At the end: one owner, its
+ * guest runs, every block it ever wrote reads as it must (rules 2, 3, 6), a failed move left nothing behind (rule 4), and the
+ * end came within a bounded number of steps. Each seed is run twice: the hashes must agree (rule 7).
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sim/node.h"
+
+enum { STEPS_MAX = 6000000, FAULTS_MAX = 8 };
+
+enum fault_kind { FAULT_CUT, FAULT_CRASH_A, FAULT_CRASH_B, FAULT_CANCEL, FAULT_DISK, FAULT_RESET, FAULT_PARTITION, FAULT_KINDS };
+static const char *const fault_name[] = { "cut", "crash a", "crash b", "cancel", "disk errors", "controller reset", "partition" };
+
+struct scenario {
+	uint64_t seed;
+	struct sim *world;
+	struct sim_cfg cfg;
+	struct node node[2];
+	struct move_plan plan;
+	unsigned moves_wanted, moves_done, moves_failed;
+	struct { uint64_t at_step; enum fault_kind kind; } fault[FAULTS_MAX];
+	unsigned faults;
+	uint64_t step, heal_ns, disk_heal_ns, restart_ns[2];
+	bool quiet;		/* faults have stopped */
+	bool verifying;
+	uint64_t guest_ops;
+	char violation[512];
+};
+
+static uint64_t rnd(struct scenario *s, uint64_t n) { return sim_rand(s->world, n); }
+
+static void violate(struct scenario *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void violate(struct scenario *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (s->violation[0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(s->violation, sizeof(s->violation), fmt, ap);
+	va_end(ap);
+}
+
+static void show(void *ctx, uint64_t at_ns, const char *line)
+{
+	(void)ctx;
+	printf("%12.6f  %s\n", (double)at_ns / 1e9, line);
+}
+
+/* ---- what this seed is like ------------------------------------------------------------------------------------- */
+
+static void plan_seed(struct scenario *s)
+{
+	struct guest_cfg *g = &s->cfg.guest;
+
+	s->cfg.ns_count = 1 + (unsigned)rnd(s, 2);
+	s->cfg.blocks = 256 << rnd(s, 3);
+	s->cfg.delay_max_ns = rnd(s, 2) ? 0 : (1 + rnd(s, 100)) * NS_PER_US;
+	*g = (struct guest_cfg){ .id = (uint32_t)s->seed, .nsid = 1, .seed = s->seed, .area_off = 0, .area_bytes = s->cfg.blocks * 4096,
+				 .queues = 1 + (uint32_t)rnd(s, 3), .queue_size = 4u << rnd(s, 4), .depth = 1 + (uint32_t)rnd(s, 24),
+				 .max_blocks = 1 + (uint32_t)rnd(s, 16), .area_zeroed = 1, .timeout_ns = 600 * NS_PER_S };
+	if (rnd(s, 2))
+		g->hot_blocks = 16;
+	s->cfg.mem_bytes = round_up(guest_bytes_needed(g) + 64 * 4096, 65536);
+	s->plan = (struct move_plan){ .downtime_ns = (1 + rnd(s, 20)) * NS_PER_MS, .peer_silence_ns = 2 * NS_PER_S,
+				      .no_throttle = rnd(s, 4) == 0, .force = true, .verify = rnd(s, 3) == 0,
+				      .cdq_slots = rnd(s, 3) ? 0 : 8u << rnd(s, 4) };
+	snprintf(s->plan.guest, sizeof(s->plan.guest), "vm1");
+	s->moves_wanted = 1 + (unsigned)rnd(s, 3);
+	s->faults = (unsigned)rnd(s, 5);
+	for (unsigned i = 0; i < s->faults; i++) {
+		s->fault[i].at_step = 2000 + rnd(s, 60000);
+		s->fault[i].kind = (enum fault_kind)rnd(s, FAULT_KINDS);
+	}
+}
+
+static struct sim_knobs plan_world(uint64_t seed)
+{
+	struct sim_knobs k = { SIM_KNOBS_MILD };
+
+	if (seed % 3 == 1) {
+		k.cut_per_million = 200;
+		k.deaf_per_million = 300000;
+		k.refuse_per_million = 20000;
+	}
+	if (seed % 5 == 2) {
+		k.rec_fail_per_million = 100000;
+		k.rec_late_per_million = 50000;
+		k.rec_crash_per_million = 50000;
+	}
+	return k;
+}
+
+/* ---- faults ---------------------------------------------------------------------------------------------------- */
+
+static void fault_do(struct scenario *s, enum fault_kind kind)
+{
+	struct node *n = &s->node[rnd(s, 2)];
+
+	sim_trace(s->world, "fault: %s", fault_name[kind]);
+	switch (kind) {
+	case FAULT_CUT:
+		sim_link_cut(s->world, "a", "b");
+		break;
+	case FAULT_PARTITION:
+		sim_link_set(s->world, "a", "b", false);
+		s->heal_ns = sim_now_ns(s->world) + rnd(s, 4000) * NS_PER_MS;
+		break;
+	case FAULT_CRASH_A:
+	case FAULT_CRASH_B:
+		node_crash(&s->node[kind == FAULT_CRASH_B]);
+		break;
+	case FAULT_CANCEL:
+		for (unsigned i = 0; i < 2; i++)
+			if (s->node[i].out && !s->node[i].recovering)
+				move_out_cancel(s->node[i].out, "the scenario wants it");
+		break;
+	case FAULT_DISK:
+		node_disk_faults(n, 20000);
+		s->disk_heal_ns = sim_now_ns(s->world) + rnd(s, 20) * NS_PER_MS;
+		break;
+	case FAULT_RESET:
+		for (unsigned i = 0; i < 2; i++)
+			if (node_runs_ctrl(&s->node[i]) && node_runs_guest(&s->node[i]))
+				guest_reattach(&s->node[i].guest);
+		break;
+	default:
+		break;
+	}
+}
+
+static void faults_now(struct scenario *s)
+{
+	uint64_t now = sim_now_ns(s->world);
+
+	for (unsigned i = 0; !s->quiet && i < s->faults; i++)
+		if (s->fault[i].at_step == s->step)
+			fault_do(s, s->fault[i].kind);
+	if (s->heal_ns && now >= s->heal_ns) {
+		sim_link_set(s->world, "a", "b", true);
+		s->heal_ns = 0;
+	}
+	if (s->disk_heal_ns && now >= s->disk_heal_ns) {
+		for (unsigned i = 0; i < 2; i++)
+			node_disk_faults(&s->node[i], 0);
+		s->disk_heal_ns = 0;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		struct node *n = &s->node[i];
+
+		if (n->up && !sim_node_up(s->world, n->name))	/* it died inside a rec_store */
+			node_crash(n);
+		if (!n->up && n->env && !s->restart_ns[i])
+			s->restart_ns[i] = now + 1 + rnd(s, 3000) * NS_PER_MS;
+		if (!n->up && s->restart_ns[i] && now >= s->restart_ns[i]) {
+			s->restart_ns[i] = 0;
+			node_start(n);
+		}
+	}
+}
+
+static void quieten(struct scenario *s)
+{
+	struct sim_knobs k = { SIM_KNOBS_MILD };
+
+	s->quiet = true;
+	*sim_knobs(s->world) = k;
+	s->heal_ns = s->heal_ns ? 1 : 0;
+	s->disk_heal_ns = s->disk_heal_ns ? 1 : 0;
+	sim_trace(s->world, "faults stop");
+}
+
+/* ---- checkers -------------------------------------------------------------------------------------------------- */
+
+static void check_one_owner(struct scenario *s)
+{
+	if (node_runs_ctrl(&s->node[0]) && node_runs_ctrl(&s->node[1]))
+		violate(s, "rule 1: the controller runs on both servers");
+	if (node_runs_guest(&s->node[0]) && node_runs_guest(&s->node[1]))
+		violate(s, "rule 1: the guest runs on both servers");
+}
+
+static void check_guest(struct scenario *s, const struct node *n)
+{
+	const struct guest_stats *g;
+
+	if (!n->guest_exists || n->guest_paused)
+		return;
+	g = guest_stats(&n->guest);
+	for (unsigned i = 0; i < GUEST_BAD_COUNT; i++)
+		if (g->bad[i])
+			violate(s, "rule 2/6: guest on %s: %" PRIu64 " times %s (first: %s at lba %" PRIu64 ")", n->name, g->bad[i],
+				guest_violation_name(i), guest_op_name(g->detail[0].op), g->detail[0].lba);
+	if (g->state == GUEST_FAILED)
+		violate(s, "guest on %s gave up: %s", n->name, g->why);
+}
+
+/* Rule 4: after a move that failed, the source is as it was. */
+static void check_nothing_left(struct scenario *s, struct node *n)
+{
+	if (!n->up || n->journal.own != OWN_OWNER || !n->mc || n->out)
+		return;
+	for (unsigned i = 0; i < NVME_CTRL_MAX; i++)
+		if (n->ss->cdq[i].live)
+			violate(s, "rule 4: a CDQ was left on %s", n->name);
+	if (n->mc->tracked_by || n->mc->dev.gmem.track_count)
+		violate(s, "rule 4: memory tracking was left on on %s", n->name);
+	if (le16_get(n->mc->rate.cfg.rlc) & NVME_RLC_RLE)
+		violate(s, "rule 4: the throttle was left on on %s", n->name);
+	if (nvme_ctrl_is_suspended(n->mc) || n->guest_paused || n->vm_tracking)
+		violate(s, "rule 4: %s %s%s%s after the move", n->name, nvme_ctrl_is_suspended(n->mc) ? "suspended " : "",
+			n->guest_paused ? "guest paused " : "", n->vm_tracking ? "memory logged" : "");
+}
+
+/* ---- the run --------------------------------------------------------------------------------------------------- */
+
+static struct node *owner(struct scenario *s)
+{
+	struct node *found = NULL;
+
+	for (unsigned i = 0; i < 2; i++)
+		if (s->node[i].up && s->node[i].hn_ready && s->node[i].journal.own == OWN_OWNER && node_runs_ctrl(&s->node[i]))
+			found = &s->node[i];
+	return found;
+}
+
+static bool moving(const struct scenario *s)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (!s->node[i].up || !s->node[i].hn_ready || s->node[i].out || s->node[i].journal.own == OWN_RESERVED ||
+		    s->node[i].journal.own == OWN_HANDED)
+			return true;
+	return false;
+}
+
+static void start_a_move(struct scenario *s)
+{
+	struct node *n = owner(s);
+	struct err e = { "" };
+
+	if (!n || moving(s) || guest_stats(&n->guest)->state != GUEST_RUN)
+		return;
+	snprintf(s->plan.to, sizeof(s->plan.to), "sim:%s", n == &s->node[0] ? "b" : "a");
+	snprintf(s->plan.here, sizeof(s->plan.here), "sim:%s", n->name);
+	if (node_move(n, &s->plan, &e))
+		violate(s, "a move could not be started: %s", e.text);
+	else
+		s->moves_done++;
+}
+
+/* True when everything has come to its good end. */
+static bool finished(struct scenario *s)
+{
+	struct node *n;
+	const struct guest_stats *g;
+
+	if (!s->quiet && s->moves_done >= s->moves_wanted && !moving(s) && s->step > 70000)
+		quieten(s);
+	if (!s->quiet || moving(s) || !(n = owner(s)) || !n->guest_exists)
+		return false;
+	g = guest_stats(&n->guest);
+	if (g->state != GUEST_RUN)
+		return false;
+	check_nothing_left(s, n);
+	if (!s->verifying) {
+		s->verifying = true;
+		guest_set_mode(&n->guest, GUEST_VERIFY);
+		return false;
+	}
+	return g->mode == GUEST_IDLE && g->out == 0;
+}
+
+static void one_step(struct scenario *s)
+{
+	unsigned what = (unsigned)rnd(s, 16);
+	bool busy = false;
+
+	if (what < 4) {
+		for (unsigned i = 0; i < 2; i++)
+			busy |= node_guest_poll(&s->node[i], 1 + (unsigned)rnd(s, 4));
+	} else if (what < 14) {
+		busy = node_poll(&s->node[rnd(s, 2)], (unsigned)rnd(s, NODE_PARTS));
+	}
+	if (what >= 14 || (!busy && rnd(s, 8) == 0)) {
+		uint64_t until = sim_now_ns(s->world) + 1 + rnd(s, what == 15 ? 2000000 : 20000);
+
+		sim_advance(s->world, until);
+	}
+}
+
+static bool run(struct scenario *s, uint64_t seed, bool verbose)
+{
+	struct sim_knobs k = plan_world(seed);
+
+	*s = (struct scenario){ .seed = seed };
+	s->world = sim_new(seed, &k);
+	if (verbose)
+		sim_trace_to(s->world, show, NULL);
+	plan_seed(s);
+	node_init(&s->node[0], s->world, "a", &s->cfg);
+	node_init(&s->node[1], s->world, "b", &s->cfg);
+	node_first_start(&s->node[0]);
+	node_start(&s->node[1]);
+	for (s->step = 0; s->step < STEPS_MAX && !s->violation[0]; s->step++) {
+		faults_now(s);
+		if (s->moves_done < s->moves_wanted && rnd(s, 500) == 0)
+			start_a_move(s);
+		one_step(s);
+		check_one_owner(s);
+		if (s->step % 64 == 0) {
+			check_guest(s, &s->node[0]);
+			check_guest(s, &s->node[1]);
+			if (finished(s))
+				break;
+		}
+	}
+	check_guest(s, &s->node[0]);
+	check_guest(s, &s->node[1]);
+	if (s->step == STEPS_MAX && !s->violation[0]) {
+		struct node *a = &s->node[0], *b = &s->node[1];
+
+		violate(s, "not finished after %d steps, %.3f s: a %s%s%s, b %s%s%s; last: %s / %s", STEPS_MAX,
+			(double)sim_now_ns(s->world) / 1e9, own_name(a->journal.own), a->out ? " moving" : "", a->up ? "" : " down",
+			own_name(b->journal.own), b->out ? " moving" : "", b->up ? "" : " down", a->event, b->event);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		if (s->node[i].guest_exists && node_runs_guest(&s->node[i]))
+			for (unsigned op = 0; op < GUEST_OP_COUNT; op++)
+				s->guest_ops += guest_stats(&s->node[i].guest)->done[op];
+	return !s->violation[0];
+}
+
+static uint64_t end(struct scenario *s)
+{
+	uint64_t hash;
+
+	sim_trace(s->world, "ops %" PRIu64 " moves %u+%u violation %s", s->guest_ops, s->node[0].moved, s->node[1].moved, s->violation);
+	hash = sim_hash(s->world);
+	node_fini(&s->node[0]);
+	node_fini(&s->node[1]);
+	sim_free(s->world);
+	return hash;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option opts[] = { { "seed", 1, NULL, 's' }, { "seeds", 1, NULL, 'n' }, { "from", 1, NULL, 'f' },
+					      { "expect-violation", 0, NULL, 'x' }, { "verbose", 0, NULL, 'v' }, { 0 } };
+	uint64_t from = 1, count = 100, ops = 0, moved = 0;
+	bool verbose = false, expect = false;
+	static struct scenario s;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "s:n:f:xv", opts, NULL)) != -1) {
+		if (c == 's')
+			from = strtoull(optarg, NULL, 0), count = 1;
+		else if (c == 'n')
+			count = strtoull(optarg, NULL, 0);
+		else if (c == 'f')
+			from = strtoull(optarg, NULL, 0);
+		else if (c == 'x')
+			expect = true;
+		else if (c == 'v')
+			verbose = true;
+		else
+			return 2;
+	}
+	for (uint64_t seed = from; seed < from + count; seed++) {
+		char why[512];
+		uint64_t h1;
+		bool ok = run(&s, seed, verbose);
+
+		ops += s.guest_ops;
+		moved += s.node[0].moved + s.node[1].moved;
+		snprintf(why, sizeof(why), "%s", s.violation);
+		h1 = end(&s);
+		if (!ok && expect) {
+			printf("caught at seed %" PRIu64 ": %s\n", seed, why);
+			return 0;
+		}
+		if (ok && !expect && seed % 16 == 0) {	/* the same again: is it the same? */
+			run(&s, seed, false);
+			if (end(&s) != h1) {
+				ok = false;
+				snprintf(why, sizeof(why), "rule 7: the same seed ran differently");
+			}
+		}
+		if (!ok) {
+			printf("VIOLATION seed %" PRIu64 ": %s\n  repeat: %s --seed %" PRIu64 " -v\n", seed, why, argv[0], seed);
+			return 1;
+		}
+	}
+	if (expect) {
+		printf("nothing was caught in %" PRIu64 " seeds\n", count);
+		return 1;
+	}
+	printf("%" PRIu64 " seeds, %" PRIu64 " moves ended well, %" PRIu64 " guest commands, no violation\n", count, moved, ops);
+	return 0;
+}
