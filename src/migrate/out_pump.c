@@ -190,6 +190,9 @@ static void prepare(struct move_out *o, struct out_slot *s)
 			(uint32_t)s->nlb);
 }
 
+/* Get LBA Status is an admin command (NVM Command Set 4.2.1). */
+static bool slot_run(struct move_out *o, struct out_slot *s) { return mcmd_run(&s->cmd, o->mmc, s->kind == SLOT_STAT ? 0 : 1); }
+
 /* A read that failed is tried once more; then the move ends, naming the block, and the guest stays where its data is. */
 static int retry(struct move_out *o, struct out_slot *s)
 {
@@ -211,7 +214,7 @@ static int finish_oldest(struct move_out *o)
 	struct out_slot *s = &o->slot[o->slot_first];
 	int rc;
 
-	if (!mcmd_run(&s->cmd, o->mmc, 1))
+	if (!slot_run(o, s))
 		return -EAGAIN;
 	rc = s->cmd.rc || s->cmd.status ? retry(o, s) : o->link_state == OUT_LINK_UP ? finish(o, s) : -EAGAIN;
 	if (rc)
@@ -231,7 +234,7 @@ static void start(struct move_out *o, enum out_slot_kind kind, unsigned ns, uint
 	*s = (struct out_slot){ .kind = kind, .ns = ns, .lba = lba, .nlb = nlb, .buf = s->buf };
 	o->ns[ns].stats += kind == SLOT_STAT;
 	prepare(o, s);
-	mcmd_run(&s->cmd, o->mmc, 1);
+	slot_run(o, s);
 }
 
 static bool start_sum(struct move_out *o, unsigned ns)
@@ -356,10 +359,12 @@ bool out_pump(struct move_out *o, bool start_new, int *rc)
 		*rc = r;
 		return true;
 	}
-	for (unsigned i = 0; i < o->slot_count; i++)
-		if (!mcmd_run(&o->slot[(o->slot_first + i) % OUT_SLOTS].cmd, o->mmc, 1) &&
-		    !mcmd_busy(&o->slot[(o->slot_first + i) % OUT_SLOTS].cmd))
+	for (unsigned i = 0; i < o->slot_count; i++) {
+		struct out_slot *s = &o->slot[(o->slot_first + i) % OUT_SLOTS];
+
+		if (!slot_run(o, s) && !mcmd_busy(&s->cmd))
 			break;	/* no room in the queue: later ones wait their turn */
+	}
 	for (unsigned i = 0; start_new && i < OUT_PUMP_MAX && may_start(o); i++) {
 		bool any = o->slot_count < OUT_SLOTS && start_one(o);
 
