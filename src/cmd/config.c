@@ -60,6 +60,9 @@ static const struct key ns_keys[] = {
 };
 static const struct key guest_keys[] = {
 	{ "namespaces", K_LIST, 0, 0, 0, NULL, "names of [namespace ...] sections; they become the guest's NSIDs 1, 2, ... (needed)" },
+	{ "arrives", K_BOOL, offsetof(struct cfg_guest, arrives), 0, 0, "no",
+	  "yes: it starts its life on another server; this section only says how it is served when it comes (namespaces= may then "
+	  "be left out: they are made in a pool)" },
 	{ "doorbells", K_DOORBELLS, offsetof(struct cfg_guest, doorbells), 0, 0, "mapped",
 	  "mapped: the guest rings through shared memory; trapped: by message (slower, and wakes a sleeping server at once)" },
 	{ "queues", K_NUM, offsetof(struct cfg_guest, queues), 0, 0, "64", "I/O queue pairs at most" },
@@ -379,8 +382,8 @@ static int judge_guest(struct config *c, struct cfg_guest *g, unsigned *owner, c
 {
 	char socket_name[CFG_NAME_MAX]; /* a copy, because both ends of the snprintf below are in *c */
 
-	if (!g->ns_count)
-		return bad(name, g->line, err, "guest %s: needs namespaces=NAME,...", g->name);
+	if (!g->ns_count && !g->arrives)
+		return bad(name, g->line, err, "guest %s: needs namespaces=NAME,... (or arrives=yes)", g->name);
 	if (g->queues < 1 || g->queues > 64)
 		return bad(name, g->line, err, "guest %s: queues is 1 to 64", g->name);
 	for (unsigned i = 0; i < g->ns_count; i++) {

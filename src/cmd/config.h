@@ -44,6 +44,7 @@ struct cfg_guest {
 	unsigned ns[CFG_GUEST_NS_MAX];	/* indices into config.ns */
 	char ns_names[CFG_GUEST_NS_MAX][CFG_NAME_MAX];
 	uint64_t doorbells, queues;
+	bool arrives;			/* starts its life elsewhere: never owner by a first start here */
 	char socket[CFG_PATH_MAX];	/* default: run_dir/NAME.sock */
 	char vm[CFG_PATH_MAX];		/* path of the embedded guest's control socket; "": no VM */
 	int line;

@@ -226,7 +226,8 @@ static int plan_new(struct served *g, bool make_ns, const struct move_ns *ns, un
 	return rc;
 }
 
-static int take_old(struct served *g, const struct move_ns *ns, struct err *err)
+/* Whatever the old blocks hold: a copy sends every block that is not a hole, and the holes. */
+static int take_old(struct served *g, bool make_ns, const struct move_ns *ns, struct err *err)
 {
 	int rc = 0;
 
@@ -235,7 +236,7 @@ static int take_old(struct served *g, const struct move_ns *ns, struct err *err)
 		if (g->ns[i].ns)
 			nvme_ns_set_ids(g->ns[i].ns, &g->ns[i].ids);
 		else
-			rc = served_open_ns(g, &g->ns[i], g->ns[i].backend == CFG_RAM, err);
+			rc = served_open_ns(g, &g->ns[i], make_ns, err);
 	}
 	return rc;
 }
@@ -246,7 +247,7 @@ static int place_ns(struct served *g, bool make_ns, const struct move_ns *ns, un
 	int rc;
 
 	if (g->ns_count && same_shape(g, ns, count)) {
-		rc = take_old(g, ns, err);
+		rc = take_old(g, make_ns, ns, err);
 		return rc ? rc : store_save(g->s);
 	}
 	if (g->ns_count && !g->ns[0].pool)
@@ -357,7 +358,7 @@ static bool tidy(struct served *g)
 	/* The move to here has ended well: the guest is an ordinary one now. */
 	if (g->placing && g->journal.own == OWN_OWNER)
 		g->placing = false;
-	if (g->cfg || !g->ns_count || g->placing || g->mc || g->out || g->trouble[0] || g->journal.own != OWN_NONE)
+	if (!g->ns_count || !g->ns[0].pool || g->placing || g->mc || g->out || g->trouble[0] || g->journal.own != OWN_NONE)
 		return false;
 	served_forget_ns(g, true); /* a move to here came to nothing */
 	return true;

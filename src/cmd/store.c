@@ -226,7 +226,7 @@ static void start_one(struct served *g)
 		trouble(g, &err);
 		return;
 	}
-	first = g->journal.own == OWN_NONE && g->cfg && !g->journal.epoch;
+	first = g->journal.own == OWN_NONE && g->cfg && !g->cfg->arrives && !g->journal.epoch;
 	if (g->journal.own == OWN_NONE && !first)
 		return; /* what an interrupted move to here left behind is tidied up by site_poll */
 	open_all(g, first);
