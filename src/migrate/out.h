@@ -30,6 +30,7 @@ enum {
 	OUT_SOFT_BACKLOG = 2 << 20,	/* bytes waiting for the stream before new work is started */
 	OUT_RETREATS_MAX = 3,		/* stops taken back because too much was left, or the log overflowed */
 	OUT_RELINKS_MAX = 5,		/* new connections tried one after another without success */
+	OUT_REC_TRIES_MAX = 100,	/* of writing `released`, 100 ms apart */
 	OUT_PUMP_MAX = 32		/* new pieces per poll: the guest's I/O shares our thread */
 };
 
@@ -143,6 +144,8 @@ struct move_out {
 	uint8_t *image;			/* FRAME_STATE_MAX, taken before the pause */
 	uint32_t image_len, image_got, image_sent;
 	bool state_done, collected, judged;
+	unsigned rec_tries;
+	uint64_t rec_ns;		/* next try */
 	uint64_t ask_ns;		/* when the last question went out */
 };
 

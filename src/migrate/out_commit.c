@@ -119,6 +119,25 @@ int out_commit_run(struct move_out *o)
 	STEP_END(o->at);
 }
 
+/* True when the record says RELEASED, or has refused to for too long: then the target is asked again after a restart. */
+static bool released(struct move_out *o)
+{
+	int rc;
+
+	if (o->rec_tries && out_now(o) < o->rec_ns)
+		return false;
+	rc = journal_set(o->journal, OWN_RELEASED, o->epoch, o->id, o->plan.to, "moved away");
+	if (!rc)
+		return true;
+	o->rec_ns = out_now(o) + 100 * NS_PER_MS;
+	if (o->rec_tries++ == 0)
+		out_event(o, "retry", "the ownership record could not be written (%s); trying again", strerror(-rc));
+	if (o->rec_tries < OUT_REC_TRIES_MAX)
+		return false;
+	out_event(o, "error", "the ownership record could not be written (%s): after a restart the target is asked again", strerror(-rc));
+	return true;
+}
+
 /* What fails here harms nobody: the guest runs elsewhere. It is told and the rest is done. */
 int out_cleanup_run(struct move_out *o)
 {
@@ -126,9 +145,7 @@ int out_cleanup_run(struct move_out *o)
 	int rc;
 
 	STEP_BEGIN(o->at);
-	rc = journal_set(o->journal, OWN_RELEASED, o->epoch, o->id, o->plan.to, "moved away");
-	if (rc)
-		out_event(o, "error", "the ownership record could not be written (%s): after a restart the target is asked again", strerror(-rc));
+	STEP_WAIT(o->at, released(o));
 	if (o->cdq_live) {
 		o->cdq_live = o->logging = false;
 		hmlm_cdq_delete(mcmd_prep(&o->cmd, "Delete Controller Data Queue", NULL, 0), o->cdqid);

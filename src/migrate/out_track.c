@@ -132,11 +132,12 @@ static int start_log(struct move_out *o)
 
 	STEP_BEGIN(o->undo_at);	/* nobody undoes while this runs, and undo starts it from 0 */
 	hmlm_track_log(mcmd_prep(&o->cmd, "Track Send, start logging", NULL, 0), o->cdqid, true);
-	o->first_due = true;
+	/* Set before the command goes out: the log can overflow again, and we read so, before we see the command's completion. */
+	o->first_due = o->logging = true;
+	o->log_broken = false;
 	STEP_WAIT(o->undo_at, mcmd_run(&o->cmd, o->mmc, 0));
 	if (mcmd_result(&o->cmd, &err))
-		return o->undo_at = 0, out_fail(o, -EIO, "%s", err.text);
-	o->logging = true;
+		return o->undo_at = 0, o->logging = false, out_fail(o, -EIO, "%s", err.text);
 	STEP_END(o->undo_at);
 }
 
@@ -162,7 +163,6 @@ int out_log_restart(struct move_out *o)
 	STEP_WAIT(o->sub_at, (rc = start_log(o)) != -EAGAIN);
 	if (rc)
 		return rc;
-	o->log_broken = false;
 	out_scan_all(o);
 	STEP_END(o->sub_at);
 }

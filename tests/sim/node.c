@@ -105,6 +105,7 @@ static void guest_make(struct node *n)
 	n->guest.dirty = calloc(n->guest.bytes / GUEST_PAGE / 64 + 1, 8);
 	CHECK(n->guest.mem != MAP_FAILED && n->guest.dirty);
 	n->guest_exists = n->guest_paused = true;
+	n->vm_tracking = false;
 }
 static void guest_end(struct node *n)
 {
@@ -357,15 +358,10 @@ static void start_by_journal(struct node *n)
 
 	n->journal_ok = journal_load(&n->journal, n->env, GUEST_NAME, &e) == 0;
 	CHECK(n->journal_ok);
-	if (n->journal.own == OWN_RESERVED) {
-		uint8_t move[16];
-
-		memcpy(move, n->journal.move, 16);
-		journal_refuse(&n->journal, move);
-	}
+	if (n->journal.own == OWN_RESERVED)
+		return;		/* poll_moves refuses that move before anybody is listened to */
 	if (n->journal.own != OWN_OWNER && n->journal.own != OWN_HANDED) {
-		if (n->journal.own != OWN_RESERVED)
-			guest_end(n);
+		guest_end(n);
 		return;
 	}
 	mc_make(n);
@@ -374,6 +370,7 @@ static void start_by_journal(struct node *n)
 		n->guest_paused = true;
 	} else if (n->guest_exists) {
 		guest_reattach(&n->guest);
+		n->vm.ops->track(&n->vm, false);
 		n->guest_paused = false;
 	}
 }
@@ -469,6 +466,14 @@ static bool poll_moves(struct node *n)
 			env_conn_close(c);
 		if (hnvme_start(n->hn, &e))
 			return hnvme_poll(n->hn);
+		if (n->journal.own == OWN_RESERVED) {	/* a move into the server that died: it must not start any more */
+			uint8_t move[16];
+
+			memcpy(move, n->journal.move, 16);
+			if (journal_refuse(&n->journal, move))
+				return true;
+			guest_end(n);
+		}
 		n->hn_ready = true;
 		n->in = move_in_new(&n->site);
 		CHECK(n->in);
@@ -499,6 +504,7 @@ static bool poll_moves(struct node *n)
 		nvme_ctrl_set_online(n->mc, true);
 		if (n->guest_exists) {
 			guest_reattach(&n->guest);
+			n->vm.ops->track(&n->vm, false);
 			n->guest_paused = false;
 		}
 	}

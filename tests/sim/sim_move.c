@@ -18,7 +18,7 @@
 
 #include "sim/node.h"
 
-enum { STEPS_MAX = 6000000, FAULTS_MAX = 8 };
+enum { STEPS_MAX = 2000000, FAULTS_MAX = 8 };
 
 enum fault_kind { FAULT_CUT, FAULT_CRASH_A, FAULT_CRASH_B, FAULT_CANCEL, FAULT_DISK, FAULT_RESET, FAULT_PARTITION, FAULT_KINDS };
 static const char *const fault_name[] = { "cut", "crash a", "crash b", "cancel", "disk errors", "controller reset", "partition" };
@@ -76,7 +76,7 @@ static void plan_seed(struct scenario *s)
 	s->cfg.mem_bytes = round_up(guest_bytes_needed(g) + 64 * 4096, 65536);
 	s->plan = (struct move_plan){ .downtime_ns = (1 + rnd(s, 20)) * NS_PER_MS, .peer_silence_ns = 2 * NS_PER_S,
 				      .no_throttle = rnd(s, 4) == 0, .force = true, .verify = rnd(s, 3) == 0,
-				      .cdq_slots = rnd(s, 3) ? 0 : 8u << rnd(s, 4) };
+				      .cdq_slots = rnd(s, 3) ? 0 : 64u << rnd(s, 2) };
 	snprintf(s->plan.guest, sizeof(s->plan.guest), "vm1");
 	s->moves_wanted = 1 + (unsigned)rnd(s, 3);
 	s->faults = (unsigned)rnd(s, 5);
