@@ -113,7 +113,7 @@ struct move_out {
 	uint8_t *ring_mem;
 	uint32_t ring_slots;
 	struct hmlm_ring ring;
-	bool cdq_live, logging, log_broken, marker_seen, first_due, head_sent, no_stat;
+	bool cdq_making, cdq_live, logging, log_broken, marker_seen, first_due, head_sent, no_stat;
 	uint16_t cdqid;
 	uint32_t head_hp;
 	char log_why[120];

@@ -175,7 +175,9 @@ static int make_cdq(struct move_out *o)
 	hmlm_ring_init(&o->ring, o->ring_mem, o->ring_slots);
 	hmlm_cdq_create(mcmd_prep(&o->cmd, "Create Controller Data Queue", NULL, 0), o->guest.cntlid,
 			o->ring_slots * sizeof(struct nvme_lbamq) / 4, (uintptr_t)o->ring_mem, true);
+	o->cdq_making = true;
 	STEP_WAIT(o->sub_at, mcmd_run(&o->cmd, o->mmc, 0));
+	o->cdq_making = false;
 	if (mcmd_result(&o->cmd, &err))
 		return out_fail(o, -EIO, "%s (is another move or watcher at work on controller %u?)", err.text, o->guest.cntlid);
 	o->cdqid = (uint16_t)o->cmd.dw0;
@@ -196,10 +198,10 @@ static int track_memory(struct move_out *o)
 	if (!len)
 		return out_fail(o, -EINVAL, "the guest's memory ranges do not fit the controller's tracking granularity");
 	hmlm_track_mem(mcmd_prep(&o->cmd, "Track Send, memory", o->page, (uint32_t)round_up(len, 4)), o->guest.cntlid, true);
+	o->mem_tracked = true;	/* before the answer: whoever cancels meanwhile must undo it */
 	STEP_WAIT(o->sub_at, mcmd_run(&o->cmd, o->mmc, 0));
 	if (mcmd_result(&o->cmd, &err))
-		return out_fail(o, -EIO, "%s", err.text);
-	o->mem_tracked = true;
+		return o->mem_tracked = false, out_fail(o, -EIO, "%s", err.text);
 	if (o->vm->ops->track(o->vm, true))
 		return out_fail(o, -EIO, "the guest's VM cannot track its memory");
 	o->vm_tracking = true;
@@ -268,6 +270,11 @@ int out_track_undo(struct move_out *o)
 	struct err err;
 
 	STEP_BEGIN(o->undo_at);
+	if (o->cdq_making && o->cmd.state == MCMD_DONE && !mcmd_result(&o->cmd, NULL)) {	/* stopped between the command and its answer */
+		o->cdqid = (uint16_t)o->cmd.dw0;
+		o->cdq_live = true;
+	}
+	o->cdq_making = false;
 	if (o->cdq_live) {
 		o->cdq_live = o->logging = false;
 		hmlm_cdq_delete(mcmd_prep(&o->cmd, "Delete Controller Data Queue", NULL, 0), o->cdqid);
