@@ -399,6 +399,13 @@ static bool serve(struct vuser_server *s)
 
 /* ---- the caller's side --------------------------------------------------------------------------------------- */
 
+/* Never while something else than the socket may have moved us on: nobody would call again. */
+static bool may_skip(const struct vuser_server *s)
+{
+	return s->idle && s->idle < s->cfg.idle_skip && !s->parked && !s->eof && !s->drop[0] && !s->dma_out &&
+	       !vuser_sock_waiting(&s->sock);
+}
+
 bool vuser_server_poll(struct vuser_server *s)
 {
 	bool any = false;
@@ -406,7 +413,7 @@ bool vuser_server_poll(struct vuser_server *s)
 	if (s->state == VUSER_IDLE)
 		any = accept_one(s);
 	if (s->state == VUSER_ATTACHED) {
-		if (s->idle && s->idle < s->cfg.idle_skip && !vuser_sock_waiting(&s->sock) && !s->dma_out) {
+		if (may_skip(s)) {
 			s->idle++;
 			return any;
 		}
