@@ -599,6 +599,21 @@ static void mutate(struct bench *x, uint64_t *seed, uint32_t *len)
 	}
 	*len = next(seed) % 8 ? x->len : (uint32_t)(next(seed) % x->len) & ~3u;
 }
+/* What was taken also runs: with queues, doorbells and shadow doorbells anywhere. Then the target is as it was again. */
+static void run_and_restore(struct rig *r, struct bench *x, const struct buf *before)
+{
+	EXPECT_STATUS(hm_resume(r, r->mmc, 3), NVME_SUCCESS);
+	for (unsigned i = 0; i < 20; i++)
+		rig_poll(r);
+	EXPECT_STATUS(hm_suspend(r, r->mmc, 3, false), NVME_SUCCESS);
+	for (unsigned q = 1; q <= 64; q++)
+		if (x->t->sq[q].live)
+			nvme_sq_delete(&x->t->sq[q]);
+	for (unsigned q = 1; q <= 64; q++)
+		if (x->t->cq[q].live)
+			nvme_cq_delete(&x->t->cq[q]);
+	EXPECT_EQ(nvme_state_load(x->t, 1, 1, before->data, before->len), NVME_SUCCESS);
+}
 static void fuzz(uint64_t seed, unsigned rounds)
 {
 	RIG(r, .mcs = 2, .queues = 3);
@@ -616,13 +631,7 @@ static void fuzz(uint64_t seed, unsigned rounds)
 		exact = malloc(len ? len : 1);	/* so that a read behind the end is seen */
 		memcpy(exact, x.bad, len);
 		if (nvme_state_load(x.t, 1, 1, exact, len) == NVME_SUCCESS) {
-			for (unsigned q = 1; q <= 64; q++)	/* taken: as it was again */
-				if (x.t->sq[q].live)
-					nvme_sq_delete(&x.t->sq[q]);
-			for (unsigned q = 1; q <= 64; q++)
-				if (x.t->cq[q].live)
-					nvme_cq_delete(&x.t->cq[q]);
-			EXPECT_EQ(nvme_state_load(x.t, 1, 1, before.data, before.len), NVME_SUCCESS);
+			run_and_restore(&r, &x, &before);
 		} else {
 			refusals++;
 		}
