@@ -360,25 +360,30 @@ TEST(state_aer_completes_at_the_target)
 	EXPECT_EQ(le32_get(c.dw0), 0x00020101);
 }
 
+/* Five writes through a pair whose completion queue has two entries, so one fits: four completions are held. */
+static void hold_four(struct rig *r)
+{
+	struct rig_host *h = &r->host[1];
+	struct nvme_sqe w = rig_rw(NVME_NVM_WRITE, 1, 0, 1);
+
+	rig_ring(h, 2, 8);
+	EXPECT_EQ(nvme_cq_create(r->mc, 2, 2, rig_iova(r, r->mc, h->q[2].cq), true, 2), NVME_SUCCESS);
+	EXPECT_EQ(nvme_sq_create(r->mc, 2, 2, 8, rig_iova(r, r->mc, h->q[2].sq), 0), NVME_SUCCESS);
+	rig_data(r, r->mc, &w, rig_alloc(r, r->mc, 512), 512);
+	for (unsigned i = 0; i < 5; i++)
+		rig_submit(r, r->mc, 2, w);
+	rig_settle(r);
+	EXPECT_EQ(r->mc->held_count, 4);
+}
+
 /* Completions that had no room in the guest's queue come at the target when it makes room: none lost, none twice. */
 TEST(state_held_completions_come_at_the_target)
 {
 	RIG(r, .mcs = 2, .queues = 1, .qsize = 8);
-	struct rig_host *h = &r.host[1];
-	uint8_t *data = rig_alloc(&r, r.mc, 512);
-	struct nvme_sqe w = rig_rw(NVME_NVM_WRITE, 1, 0, 1);
 	struct nvme_ctrl *t;
 	struct nvme_cqe c;
 
-	/* a second pair whose completion queue has two entries, so one fits */
-	rig_ring(h, 2, 8);
-	EXPECT_EQ(nvme_cq_create(r.mc, 2, 2, rig_iova(&r, r.mc, h->q[2].cq), true, 2), NVME_SUCCESS);
-	EXPECT_EQ(nvme_sq_create(r.mc, 2, 2, 8, rig_iova(&r, r.mc, h->q[2].sq), 0), NVME_SUCCESS);
-	rig_data(&r, r.mc, &w, data, 512);
-	for (unsigned i = 0; i < 5; i++)
-		rig_submit(&r, r.mc, 2, w);
-	rig_settle(&r);
-	EXPECT_EQ(r.mc->held_count, 4);
+	hold_four(&r);
 	t = move(&r);
 	EXPECT_EQ(t->held_count, 4);
 	for (unsigned i = 0, slot = 0, phase = 1; i < 5; i++) {
@@ -547,6 +552,25 @@ TEST(state_bad_vendor_part)
 	refused(&r, &x, NVME_INVALID_FIELD);
 	record_find(x.bad, NVME_STATE_RATE)[1] = 0x70;			/* an unknown one that is required */
 	refused(&r, &x, NVME_INVALID_FIELD);
+	EXPECT_STATUS(hm_set(&r, r.mmc, 3, 3, 1, 1, 0, x.good, x.len), NVME_SUCCESS);
+}
+
+/* A held completion must belong to a queue pair of the image: it is posted there later, without another look. */
+TEST(state_bad_held_completions)
+{
+	RIG(r, .mcs = 2, .queues = 1, .qsize = 8);
+	static const struct { unsigned off, value; } bad[] = {
+		{ 0, 1 }, { 0, 0 }, { 0, 200 }, { 1, 1 }, { 14, 1 }, { 14, 0 }, { 14, 64 }, { 14, 200 }, { 18, 1 },
+	};
+	struct bench x;
+
+	hold_four(&r);
+	x = bench(&r);
+	EXPECT_EQ(record_find(x.good, NVME_STATE_HELD)[4], 80);
+	for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+		record_find(x.bad, NVME_STATE_HELD)[8 + bad[i].off] = (uint8_t)bad[i].value;
+		refused(&r, &x, NVME_INVALID_FIELD);
+	}
 	EXPECT_STATUS(hm_set(&r, r.mmc, 3, 3, 1, 1, 0, x.good, x.len), NVME_SUCCESS);
 }
 
