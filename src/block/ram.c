@@ -67,8 +67,9 @@ static void read_piece(struct ram *r, uint64_t off, uint8_t *to, size_t n)
 	while (off < end) {
 		uint64_t g = off >> GRANULE_SHIFT, last = (end + GRANULE - 1) >> GRANULE_SHIFT;
 		bool on = bit_get(r, g);
-		uint64_t stop = MIN(end, bits_find(r, g, last, !on) << GRANULE_SHIFT);
+		uint64_t stop = bits_find(r, g, last, !on) << GRANULE_SHIFT;
 
+		stop = MIN(stop, end);
 		if (on)
 			memcpy(to, r->data + off, stop - off);
 		else

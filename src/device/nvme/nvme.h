@@ -107,7 +107,9 @@ struct nvme_req {
 	/* req.c's own */
 	uint8_t where;				/* enum nvme_where, core.h */
 	bool in_blk, blk_again;
-	uint32_t bounce_at;
+	uint32_t map_len, map_want;		/* xfer.c: bytes mapped or moved so far; list entries being read */
+	uint8_t map_chains;
+	bool map_last;
 	void (*next)(struct nvme_req *, int rc);
 	struct nvme_cq *cq;			/* once it has its completion */
 	struct nvme_cqe cqe;
@@ -242,7 +244,10 @@ struct nvme_ctrl {
 	struct nvme_ctrl_stats stats;			/* derived */
 	unsigned sq_top, cq_top, sq_turn;		/* derived: highest live qid + 1; where the next fetch round starts */
 	struct blk_io shn_io;				/* derived: the flush of a shutdown */
-	struct iovec shn_none;
+#ifdef FERRY_BREAK_DIRTY_LATE
+	struct { uint64_t iova, len; } late[NVME_IOV_MAX];
+	int late_count;
+#endif
 	uint32_t shn_ns;				/* derived: attachment it has come to; 0 none under way */
 	bool shn_out;
 

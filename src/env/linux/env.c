@@ -15,8 +15,7 @@
 
 #include "base/check.h"
 #include "env/linux/conn.h"
-
-enum { NAME_LEN_MAX = 200 };
+#include "env/name.h"
 
 struct env_linux {
 	struct env e;
@@ -56,13 +55,6 @@ static struct env_conn *linux_connect(struct env *e, const char *addr, struct er
 
 /* ---- records ---- */
 
-static bool name_ok(const char *s)
-{
-	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
-
-	return n && !s[n] && n <= NAME_LEN_MAX && strcmp(s, ".") && strcmp(s, "..");
-}
-
 static int write_all(int fd, const uint8_t *p, size_t len)
 {
 	while (len) {
@@ -95,9 +87,9 @@ static int write_durably(int dir, const char *name, const void *p, size_t len)
 static int linux_rec_store(struct env *e, const char *name, const void *p, size_t len)
 {
 	int dir = env_of(e)->dir, rc;
-	char temp[NAME_LEN_MAX + 2];
+	char temp[ENV_REC_NAME_MAX + 2];
 
-	if (!name_ok(name))
+	if (!env_rec_name_ok(name))
 		return -EINVAL;
 	if (dir < 0)
 		return -EROFS;
@@ -135,7 +127,7 @@ static ssize_t linux_rec_load(struct env *e, const char *name, void *p, size_t c
 	int dir = env_of(e)->dir, fd;
 	ssize_t rc;
 
-	if (!name_ok(name))
+	if (!env_rec_name_ok(name))
 		return -EINVAL;
 	if (dir < 0)
 		return -EROFS;
