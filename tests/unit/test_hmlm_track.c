@@ -94,7 +94,7 @@ TEST(hmlm_ts_09_restart_after_stop)
 static struct nvme_cqe track(struct rig *r, unsigned cntlid, unsigned ver, unsigned rmrtg, uint32_t n, const uint64_t *saddr,
 			     const uint32_t *len)
 {
-	uint32_t there = MIN(n, 8);
+	uint32_t there = MIN(n, 7);
 	uint8_t *b = rig_alloc(r, r->mmc, 4096);
 	struct nvme_sqe s = hm_cmd(0x3d, 0x00010001, cntlid, 0, 0, 0);
 
