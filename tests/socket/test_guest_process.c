@@ -33,7 +33,9 @@ static int serve(const struct dirs *d)
 	struct vuser_server *s = vuser_server_new(NULL, nvme_ctrl_device(r.mc), &(struct vuser_server_cfg){ .path = d->dev }, &err);
 
 	for (unsigned idle = 0; s && getppid() != 1;) {
-		bool busy = vuser_server_poll(s) | rig_poll(&r);
+		bool busy = vuser_server_poll(s);
+
+		busy |= rig_poll(&r);
 
 		r.now += 1000;
 		idle = busy ? 0 : idle + 1;
