@@ -143,12 +143,12 @@ static void queues_save(struct nvme_ctrl *c, bool queues, struct buf *out)
 static void held_save_one(const struct nvme_req *req, uint16_t cqid, struct buf *out)
 {
 	struct nvme_state_heldx e = { .cqid = le16_of(cqid) };
-	struct nvme_cqe cqe = req->cqe;
+	struct nvme_cqe cqe = { .dw0 = le32_of(req->dw0), .dw1 = le32_of(req->dw1), .cid = req->sqe.cid,
+				.status = le16_of((uint16_t)(req->status << 1)) };
 
 	if (!req->sq)
 		return;
-	cqe.sqhd = le16_of(0);
-	cqe.status = le16_of(le16_get(cqe.status) & 0xfffe);
+	cqe.sqid = le16_of(req->sq->qid);
 	memcpy(e.cqe, &cqe, sizeof(cqe));
 	buf_add(out, &e, sizeof(e));
 }
@@ -586,6 +586,8 @@ void nvme_vsd_install(struct nvme_ctrl *c, const struct nvme_vsd *in)
 	rows_install(c, in);
 	if (c->suspend == NVME_SUSPENDED)
 		c->suspended_at_ns = in->now;	/* so that the same times come out again */
+	if (!c->online)
+		c->csts |= NVME_CSTS_CFS;
 	c->dbbuf_shadow_ptr = c->dbbuf_eventidx_ptr = NULL;
 	c->dbbuf_generation = 0;
 	admin_install(c, in);
@@ -600,7 +602,7 @@ static void held_install(struct nvme_ctrl *c, const struct nvme_vsd *in)
 	for (unsigned i = 0; i < in->held_count; i++) {
 		const struct nvme_cqe *e = (const void *)in->held[i].cqe;
 
-		nvme_held_restore(&c->sq[le16_get(e->sqid)], le16_get(e->cid), le16_get(e->status), le32_get(e->dw0),
+		nvme_held_restore(&c->sq[le16_get(e->sqid)], le16_get(e->cid), le16_get(e->status) >> 1, le32_get(e->dw0),
 				  le32_get(e->dw1));
 	}
 }
