@@ -806,6 +806,45 @@ TEST(file_map_has_writes_under_way)
 	munmap(buf, 4096);
 }
 
+/* file.c: a page is changed past the cache or through it, not both at once. The loss this prevents is too rare to wait for, so
+ * the rule itself is looked at. */
+TEST(file_neighbour_of_a_direct_write_waits)
+{
+	uint8_t *buf = pages(2 * 4096);
+	struct iovec v[3] = { { buf, 4096 }, { buf + 4096, 512 }, { buf + 4096, 512 } };
+	struct wait w[3] = { { 0 }, { 0 }, { 0 } };
+	struct blk_io io[3];
+	struct rig r;
+	int fd;
+
+	for (int i = 0; i < 3; i++)
+		io[i] = (struct blk_io){ .op = BLK_WRITE, .lba = 8, .nlb = i ? 1 : 8, .iov = &v[i], .iovcnt = 1, .done = io_done, .ctx = &w[i] };
+	rig_open(&r, &stacks[2], 512);
+	fd = open(r.path, O_RDWR | O_DIRECT);
+	if (fd < 0) {
+		rig_close(&r);
+		munmap(buf, 2 * 4096);
+		print_message("# skipped: no O_DIRECT in this directory\n");
+		skip();
+	}
+	close(fd);
+	io[1].lba = 15;
+	io[2].lba = 16; /* the next page */
+	EXPECT_EQ(blk_submit(r.b, &io[0]), 0);
+	EXPECT(blk_submit(r.b, &io[1]) == -EAGAIN);
+	io[1].op = BLK_DEALLOC;
+	EXPECT(blk_submit(r.b, &io[1]) == -EAGAIN);
+	io[1].op = BLK_READ;
+	EXPECT_EQ(blk_submit(r.b, &io[1]), 0);
+	EXPECT_EQ(blk_submit(r.b, &io[2]), 0);
+	while (!w[0].done || !w[1].done || !w[2].done)
+		rig_turn(&r);
+	io[1].op = BLK_WRITE;
+	EXPECT_EQ(rw(&r, BLK_WRITE, 15, 1, buf), 0); /* its turn has come */
+	rig_close(&r);
+	munmap(buf, 2 * 4096);
+}
+
 /* 512-byte neighbours, one past the page cache and one through it, at once: neither may undo the other. */
 TEST(file_direct_and_cached_neighbours)
 {
