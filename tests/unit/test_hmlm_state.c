@@ -120,6 +120,13 @@ static void comments_blank(char *p)
 			*a++ = ' ';
 	for (char *a = strstr(p, "*/"); a; a = strstr(a, "*/"))
 		a[0] = a[1] = ' ';
+	/* members of a build that breaks a rule on purpose are no part of a controller */
+	for (char *a = strstr(p, "#ifdef FERRY_BREAK"); a; a = strstr(a, "#ifdef FERRY_BREAK")) {
+		char *end = strstr(a, "#endif");
+
+		EXPECT(end != NULL);
+		memset(a, ' ', (size_t)(end + 6 - a));
+	}
 }
 
 /* By names, since a small member can hide in padding: each identifier that stands before ; , or [ in the definition. */
@@ -609,7 +616,7 @@ static void fuzz(uint64_t seed, unsigned rounds)
 		exact = malloc(len ? len : 1);	/* so that a read behind the end is seen */
 		memcpy(exact, x.bad, len);
 		if (nvme_state_load(x.t, 1, 1, exact, len) == NVME_SUCCESS) {
-			for (unsigned q = 1; q <= 3; q++)	/* taken: as it was again */
+			for (unsigned q = 1; q <= 64; q++)	/* taken: as it was again */
 				if (x.t->sq[q].live)
 					nvme_sq_delete(&x.t->sq[q]);
 			for (unsigned q = 1; q <= 64; q++)
