@@ -159,6 +159,25 @@ TEST(feature_effects)
 	}
 }
 
+/* A subsystem without migration: its primary controller is an ordinary one, in every list. */
+TEST(effects_without_migration)
+{
+	static const uint8_t ops[] = { 0x3d, 0x3e, 0x41, 0x42, 0x45 }, cns[] = { 0x14, 0x15, 0x17, 0x20 };
+	RIG(r, .ss.no_hmlm = true);
+	uint8_t log[4096];
+
+	cmd_log(&r, r.mmc, NVME_LID_EFFECTS, 4096, 0, log);
+	for (unsigned i = 0; i < sizeof(ops); i++) {
+		EXPECT_EQ(log[4 * ops[i]], 0);
+		EXPECT(!answers(&r, r.mmc, 0, ops[i]));
+	}
+	cmd_log(&r, r.mmc, NVME_LID_FID_EFFECTS, 1024, 0, page);
+	EXPECT_EQ(dw(4 * NVME_FID_CDQ) | dw(4 * NVME_FID_RATE_LIMIT), 0);
+	EXPECT_STATUS(cmd_getf(&r, r.mmc, NVME_FID_CDQ, 3, 0, NULL), NVME_INVALID_FIELD);
+	for (unsigned i = 0; i < sizeof(cns); i++)
+		EXPECT_STATUS(cmd_identify(&r, r.mmc, cns[i], 0, 0, 0, NULL), NVME_INVALID_FIELD);
+}
+
 TEST(firmware_slot)
 {
 	RIG(r);

@@ -5,7 +5,7 @@
  *
  * An MC knows neither Controller Data Queue (21h) nor Rate Limiting (28h): its guest could lift its own throttle.
  */
-#include "device/nvme/nvme.h"
+#include "device/nvme/hmlm.h"
 
 enum feature_flags { F_NS = 1 << 0, F_MMC = 1 << 1 };
 enum { SEL_CURRENT, SEL_DEFAULT, SEL_SAVED, SEL_CAPS };
@@ -272,7 +272,7 @@ static const struct feature *feature_find(const struct nvme_ctrl *c, unsigned fi
 {
 	for (unsigned i = 0; i < ARRAY_LEN(features); i++)
 		if (features[i].fid == fid)
-			return features[i].flags & F_MMC && !c->mmc ? NULL : &features[i];
+			return features[i].flags & F_MMC && !nvme_hmlm_on(c) ? NULL : &features[i];
 	return NULL;
 }
 

@@ -6,6 +6,7 @@
  * of other controllers nothing: only an MMC gets lists of the whole subsystem, primary and secondary capabilities, state
  * formats and UUIDs.
  */
+#include "device/nvme/hmlm.h"
 #include "device/nvme/pieces.h"
 
 enum { ID_BYTES = 4096 };
@@ -50,7 +51,7 @@ static void ctrl_admin(const struct nvme_ctrl *c, struct nvme_id_ctrl *id)
 	id->rab = 4;
 	id->mdts = NVME_MDTS;
 	id->oaes = le32_of(1 << 8);		/* Namespace Attribute Changed */
-	id->ctratt = le32_of(1 << 0 | (c->mmc ? 1 << 9 : 0));	/* 128-bit Host Identifier; UUID List */
+	id->ctratt = le32_of(1 << 0 | (nvme_hmlm_on(c) ? 1 << 9 : 0));	/* 128-bit Host Identifier; UUID List */
 	id->oacs = le16_of(NVME_OACS_FORMAT | NVME_OACS_DBBUF);
 	id->acl = 3;
 	id->aerl = NVME_AER_MAX - 1;
@@ -352,7 +353,7 @@ static const struct id_row id_rows[] = {
 nvme_status nvme_identify(struct nvme_req *r)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(id_rows); i++)
-		if (id_rows[i].cns == nvme_identify_cns(&r->sqe) && (!id_rows[i].mmc || r->ctrl->mmc))
+		if (id_rows[i].cns == nvme_identify_cns(&r->sqe) && (!id_rows[i].mmc || nvme_hmlm_on(r->ctrl)))
 			return id_rows[i].fill(r);
 	return NVME_INVALID_FIELD;
 }

@@ -3,7 +3,7 @@
  * Called through nvme_admin_rows; nvme_errlog_add by req.c for each command that failed. Device thread. Every page is small,
  * so it is built whole and the part that was asked for is cut out: offset and length can never lead outside.
  */
-#include "device/nvme/nvme.h"
+#include "device/nvme/hmlm.h"
 
 enum { LOG_MAX = 4096, LOG_FID_COUNT = 256, LOG_OP_COUNT = 256 };
 
@@ -104,7 +104,7 @@ static nvme_status log_changed_ns(struct nvme_req *r, uint8_t *page)
 static void effects_put(const struct nvme_ctrl *c, const struct nvme_cmd_row *row, uint8_t *page)
 {
 	for (; row->run; row++)
-		if (!(row->flags & NVME_ROW_MMC) || c->mmc)
+		if (!(row->flags & NVME_ROW_MMC) || nvme_hmlm_on(c))
 			put32(page + 4 * row->opc, row->effects);
 }
 
