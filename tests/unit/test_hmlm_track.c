@@ -206,6 +206,21 @@ TEST(hmlm_ts_26_31_descriptor_count)
 	EXPECT_STATUS(track(&r, 3, 0, 0, 2, at2, len), NVME_SUCCESS);
 }
 
+/* Between the fetch of the head and that of the whole the host changed the count: never more is read than was fetched. */
+TEST(hmlm_ts_31_count_changed_meanwhile)
+{
+	RIG(r);
+	uint64_t at = rig_host(&r, r.mc)->iova;
+	uint8_t b[20] = { [4] = 2, [16] = 1 };
+	struct nvme_req req = { .ctrl = r.mmc, .buf = b, .len = sizeof(b), .step = 1, .sqe = hm_cmd(0x3d, 0x00010001, 2, 0, 0, 0) };
+
+	memcpy(b + 8, &at, 8);
+	EXPECT_EQ(nvme_track_send(&req), NVME_INVALID_FIELD);
+	b[4] = 1;
+	req.step = 1;
+	EXPECT_EQ(nvme_track_send(&req), NVME_SUCCESS);
+}
+
 /* Not Enough Resources says what would do: with 2^28 granules at most, 2 TiB at 4 KiB must become 8 KiB. */
 TEST(hmlm_ts_29_not_enough_resources)
 {
