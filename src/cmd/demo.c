@@ -187,13 +187,17 @@ static int start_guest(struct demo *d, unsigned i, struct side *s, bool incoming
 static void show_event(struct demo *d, json_object *e)
 {
 	const char *kind = json_str(e, "kind"), *text = json_str(e, "text");
+	bool phase = !strcmp(kind, "phase");
 
-	if (d->tty && strcmp(kind, "phase"))
-		progress_line(&d->view, "          %s: %s", kind, text);
-	if (d->tty)
-		progress_draw(&d->view, json_get(e, "progress"), text);
-	else
-		step(d, "  %s: %s%s%s", json_str(e, "phase"), kind, text[0] ? ": " : "", text);
+	if (!strcmp(kind, "end") || !strcmp(kind, "done"))
+		return;
+	if (!d->tty) {
+		step(d, phase ? "  %s%.0s" : "    %.0s%s", json_str(e, "phase"), text);
+		return;
+	}
+	if (!phase)
+		progress_line(&d->view, "          %s", text);
+	progress_draw(&d->view, json_get(e, "progress"), "");
 }
 
 static json_object *params(const char *to)
@@ -432,8 +436,8 @@ int cmd_demo(const struct command *self, void *vals, int argc, char **argv)
 	if (!rc) {
 		summary(&d);
 	} else {
-		fprintf(stderr, "ferry demo: %s\n", d.err.text);
-		if (rc != -EINTR && d.log[0])
+		fprintf(stderr, "ferry demo: %s\n", stop_wanted ? "interrupted; everything is stopped and removed" : d.err.text);
+		if (!stop_wanted && d.log[0])
 			print_log_end(&d);
 	}
 	clean(&d);

@@ -11,7 +11,7 @@ struct fake {
 	struct env_conn conn;
 	struct buf to_server, to_client;
 	size_t room;			/* bytes the client's side takes */
-	bool ended, *closed;
+	bool ended, broken, *closed;
 };
 
 static ssize_t fake_send(struct env_conn *c, const struct iovec *v, int n)
@@ -32,7 +32,7 @@ static ssize_t fake_recv(struct env_conn *c, void *p, size_t cap)
 	size_t k = MIN(cap, f->to_server.len);
 
 	if (!k)
-		return f->ended ? 0 : -EAGAIN;
+		return f->broken ? -ECONNRESET : f->ended ? 0 : -EAGAIN;
 	memcpy(p, f->to_server.data, k);
 	buf_drop_front(&f->to_server, k);
 	return (ssize_t)k;
@@ -179,7 +179,8 @@ TEST(deep_nesting_is_refused)
 	char line[4096];
 
 	rig_init(&r);
-	memset(line, '[', 4000);
+	memset(line, '[', 2000);	/* well formed: only its depth is wrong */
+	memset(line + 2000, ']', 2000);
 	strcpy(line + 4000, "\n");
 	expect_error(&r, line, "-32700");
 	rpc_free(r.rpc);
@@ -229,6 +230,25 @@ TEST(late_answers_after_the_client_left)
 	rpc_reply(r.kept, NULL);
 	rpc_poll(r.rpc);
 	EXPECT(r.closed);
+	rpc_free(r.rpc);
+}
+
+/* The same when the connection broke: the call outlives its client, and other clients' calls are not mixed up with it. */
+TEST(late_answers_after_the_connection_broke)
+{
+	struct rig r;
+	bool other_closed = false;
+	struct fake *other;
+
+	rig_init(&r);
+	say(&r, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"keep\"}\n");
+	r.f->broken = true;
+	rpc_poll(r.rpc);
+	EXPECT(r.closed);
+	other = join(&r, &other_closed);
+	rpc_reply(r.kept, json_object_new_string("late"));
+	rpc_poll(r.rpc);
+	EXPECT_EQ(other->to_client.len, 0);
 	rpc_free(r.rpc);
 }
 
