@@ -301,6 +301,8 @@ static void method_resolve(void *ctx, struct rpc_call *call, json_object *params
 	const char *name = json_str(params, "guest"), *runs = json_str(params, "runs");
 	struct served *g = served_find(s, name);
 	bool here = !strcmp(runs, "here");
+	char peer[sizeof(g->journal.peer)];	/* copies: journal_set writes where these stand */
+	uint8_t move[16];
 	int rc;
 
 	if (!here && strcmp(runs, "there")) {
@@ -321,7 +323,9 @@ static void method_resolve(void *ctx, struct rpc_call *call, json_object *params
 	move_out_free(g->out);
 	g->out = NULL;
 	g->out_recovering = false;
-	rc = journal_set(&g->journal, here ? OWN_OWNER : OWN_RELEASED, g->journal.epoch + here, NULL, g->journal.peer,
+	memcpy(peer, g->journal.peer, sizeof(peer));
+	memcpy(move, g->journal.move, sizeof(move));
+	rc = journal_set(&g->journal, here ? OWN_OWNER : OWN_RELEASED, g->journal.epoch + here, move, peer,
 			 here ? "resolved by hand: never started at the target" : "resolved by hand: runs at the target");
 	if (rc) {
 		rpc_fail(call, code_of(rc), "cannot write the journal of %s: %s", name, strerror(-rc));

@@ -309,7 +309,6 @@ static void stop_mmc(struct serve *s)
 
 static void stop(struct serve *s)
 {
-	rpc_free(s->rpc);
 	if (s->control)
 		listener_free(s->control);
 	if (s->link)
@@ -318,6 +317,7 @@ static void stop(struct serve *s)
 		move_in_free(s->in);
 	stop_guests(s);
 	stop_mmc(s);
+	rpc_free(s->rpc); /* after the driver: it answers calls whose commands it gives up */
 	if (s->signal_fd >= 0) {
 		loop_unwatch(s->loop, s->signal_fd);
 		close(s->signal_fd);

@@ -158,12 +158,8 @@ static void ns_from_config(struct serve *s, struct served *g, unsigned i, const 
 		n->blocks = was.blocks;
 }
 
-static bool never_moved(const struct served *g)
-{
-	static const uint8_t none[16];
-
-	return g->journal.own == OWN_NONE || (g->journal.own == OWN_OWNER && !memcmp(g->journal.move, none, 16));
-}
+/* The first start gives epoch 1; every move, also one that came to nothing, a higher one. */
+static bool never_moved(const struct served *g) { return g->journal.epoch <= 1; }
 
 /* A guest that has moved has what the record says; one that never did has what the configuration says (it may have changed). */
 static int guest_from_config(struct serve *s, const struct cfg_guest *c, struct err *err)

@@ -10,7 +10,8 @@ static const char about_migrate[] =
 	"cancelled and waits for the answer; a second Ctrl-C leaves the move to itself. In doubt (exit code 4) nobody runs the guest\n"
 	"until the target has answered: the source keeps asking, and `ferry status` says whom.";
 static const char about_status[] =
-	"Says for each guest (or for GUEST) who may run it, in which epoch, why, and what is to be done when it is in doubt.";
+	"Says for each guest (or for GUEST) who may run it, in which epoch, why, and what is to be done when it is in doubt.\n"
+	"Ends with code 4 if a guest shown is in doubt.";
 static const char about_resolve[] =
 	"For a guest in doubt whose target server will never answer again (it burnt down): tells this server what happened there.\n"
 	"Saying something untrue makes two servers run one guest and destroys its data, so --force is needed.";

@@ -14,6 +14,8 @@
 #include "cmd/demo_files.h"
 #include "cmd/proc.h"
 #include "cmd/rpc_client.h"
+#include "env/linux/loop.h"
+#include "migrate/journal.h"
 #include "spec/nvme.h"
 
 struct rig {
@@ -210,6 +212,65 @@ TEST(a_damaged_journal_serves_nobody)
 	EXPECT(!json_object_get_boolean(json_get(guest(s), "served")));
 	EXPECT(strstr(json_str(guest(s), "says"), "damaged") != NULL);
 	json_object_put(s);
+	down(&r);
+	rig_fini(&r);
+}
+
+/* As if the server had died between `handed over` and the target's answer, and the target were gone for ever. */
+static void hand_over(struct rig *r, uint64_t epoch)
+{
+	static const uint8_t move[16] = { 1 };
+	struct loop *l = loop_new(NULL);
+	struct journal j;
+	char state[48];
+
+	snprintf(state, sizeof(state), "%s/state", r->dir);
+	struct env *e = env_linux_new(l, state, NULL);
+	EXPECT_EQ(journal_load(&j, e, "g", &r->err), 0);
+	EXPECT_EQ(journal_set(&j, OWN_HANDED, epoch, move, "unix:/nowhere/at.all", "test"), 0);
+	env_linux_free(e);
+	loop_free(l);
+}
+
+static void expect_guest(struct rig *r, const char *own, bool served)
+{
+	json_object *s = call(r, "status", NULL);
+
+	EXPECT_STR(json_str(guest(s), "own"), own);
+	EXPECT_EQ(json_object_get_boolean(json_get(guest(s), "served")), served);
+	json_object_put(s);
+}
+
+/* Design rule 1: after `handed over` silence is no licence to run it again. Only a person may say so, with force, and it lasts. */
+TEST(in_doubt_nobody_runs_until_told)
+{
+	struct rig r;
+	char *here[] = { "resolve", "g", "--runs", "here", "--control", r.control, NULL, NULL };
+	char *there[] = { "resolve", "g", "--runs", "there", "--force", "--control", r.control, NULL };
+
+	rig_init(&r);
+	up(&r);
+	down(&r);
+	hand_over(&r, 2);
+	up(&r);
+	expect_guest(&r, "handed over", false);
+	EXPECT_EQ(ferry(&r, (char *[]){ "status", "--control", r.control, NULL }), EXIT_FERRY_DOUBT);
+	EXPECT_EQ(ferry(&r, (char *[]){ "migrate", "g", "--to", "unix:/x", "--control", r.control, NULL }), EXIT_FERRY_REFUSED);
+	EXPECT_EQ(ferry(&r, here), EXIT_FERRY_REFUSED); /* no --force */
+	here[6] = "--force";
+	EXPECT_EQ(ferry(&r, here), EXIT_FERRY_OK);
+	expect_guest(&r, "owner", true);
+	down(&r);
+	up(&r);
+	expect_guest(&r, "owner", true);
+	down(&r);
+	hand_over(&r, 4);
+	up(&r);
+	EXPECT_EQ(ferry(&r, there), EXIT_FERRY_OK);
+	expect_guest(&r, "released", false);
+	down(&r);
+	up(&r);
+	expect_guest(&r, "released", false);
 	down(&r);
 	rig_fini(&r);
 }
