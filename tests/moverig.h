@@ -73,7 +73,7 @@ struct world {
 	unsigned compared;
 	bool wrong_size;		/* the target has room for one block less only */
 	bool one_owner_unchecked;
-	uint64_t blocks;
+	uint64_t blocks, turn_ns;
 };
 
 /* ---- the VM adapter */
@@ -382,7 +382,7 @@ static inline void world_turn(struct world *w)
 	EXPECT(!(w->s[0].vm.running && w->s[1].vm.running));	/* O1: one owner */
 	EXPECT(!(server_runs(&w->s[0]) && server_runs(&w->s[1])));
 	EXPECT(w->one_owner_unchecked || !(w->s[0].journal.own == OWN_OWNER && w->s[1].journal.own == OWN_OWNER));
-	sim_advance(w->sim, sim_now_ns(w->sim) + MR_TURN_NS);
+	sim_advance(w->sim, sim_now_ns(w->sim) + w->turn_ns);
 }
 
 #define world_until(w, cond)                                                                                    \
@@ -395,6 +395,14 @@ static inline void world_turn(struct world *w)
 		}                                                                                               \
 	} while (0)
 
+/* For waits of seconds: a hundred times as fast. */
+#define world_until_slowly(w, cond)            \
+	do {                                   \
+		(w)->turn_ns = 100 * MR_TURN_NS; \
+		world_until(w, cond);          \
+		(w)->turn_ns = MR_TURN_NS;     \
+	} while (0)
+
 static inline void world_open(struct world *w, const struct world_cfg *cfg)
 {
 	struct guest_cfg g = cfg->guest;
@@ -405,6 +413,7 @@ static inline void world_open(struct world *w, const struct world_cfg *cfg)
 	w->sim = sim_new(cfg->seed ? cfg->seed : 1, &cfg->net);
 	w->blocks = cfg->blocks ? cfg->blocks : MR_BLOCKS;
 	w->compare_at_start = true;
+	w->turn_ns = MR_TURN_NS;
 	g.nsid = 1;
 	g.id = 1;
 	g.area_off = MIB;

@@ -153,7 +153,7 @@ static void cut_in(enum move_phase phase, unsigned more_turns, int want)
 	if (on)
 		return;
 	w.out_stalled = false;
-	world_until(&w, w.s[1].journal.own != OWN_RESERVED);	/* the target lets go by itself */
+	world_until_slowly(&w, w.s[1].journal.own != OWN_RESERVED);	/* the target lets go by itself */
 	world_move(&w, 0, &p);
 	world_until(&w, out_over(&w));
 	EXPECT_EQ(out_rc(&w), 0);
