@@ -38,6 +38,20 @@ TEST(ping_pong)
 	EXPECT_EQ(w.s[0].journal.epoch, 7);
 }
 
+/* A disk at the target whose writes overtake each other. */
+TEST(unordered_disk_at_the_target)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+
+	w.lifo_disk = true;
+	world_move(&w, 0, &p);
+	world_until(&w, out_over(&w));
+	EXPECT_EQ(out_rc(&w), 0);
+	EXPECT_EQ(w.compared, 1);
+	guest_is_well(&w, 1);
+}
+
 /* The target takes its time: the source is told that it lives, and waits. */
 TEST(slow_place_and_vm)
 {
