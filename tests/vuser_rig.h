@@ -22,6 +22,7 @@
 #include "t.h"
 #include "base/log.h"
 #include "device/device.h"
+#include "transport/guard.h"
 #include "transport/vuser_server.h"
 
 /* ---- the device: bytes, and a diary -------------------------------------------------------------------------- */
@@ -339,12 +340,13 @@ static inline void vrig_version(struct vrig *r)
 
 static void quiet(void *ctx, enum log_level level, const char *line) { (void)ctx; (void)level; (void)line; }
 
-static void vrig_open(struct vrig *r, struct vuser_server_cfg cfg)
+__attribute__((unused)) static void vrig_open(struct vrig *r, struct vuser_server_cfg cfg)
 {
 	struct err err = { "" };
 
 	memset(r, 0, sizeof(*r));
 	log_set(quiet, NULL, LOG_DEBUG);
+	EXPECT_EQ(guard_install(), 0); /* cmocka takes SIGBUS for each case */
 	r->fds_before = fds_open();
 	fake_init(&r->f);
 	snprintf(r->path, sizeof(r->path), "/tmp/ferry-vuser-%d", (int)getpid());
@@ -374,7 +376,7 @@ static void vrig_close(struct vrig *r)
 	vrig_open(r, (struct vuser_server_cfg){ __VA_ARGS__ })
 #define VRIG(r, ...) VRIG_RAW(r, __VA_ARGS__); vrig_version(r)
 
-static void vrig_cleanup(struct vrig **r) { vrig_close(*r); }
+__attribute__((unused)) static void vrig_cleanup(struct vrig **r) { vrig_close(*r); }
 
 /* ---- guest memory -------------------------------------------------------------------------------------------- */
 

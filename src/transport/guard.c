@@ -88,15 +88,26 @@ static void on_sigbus(int sig, siginfo_t *info, void *uctx)
 
 static int install(void)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER }, now;
 
-	if (guard.installed)
-		return 0;
 	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGBUS, &sa, &guard.before))
+	if (sigaction(SIGBUS, NULL, &now))
 		return -errno;
 	guard.installed = true;
-	return 0;
+	if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_sigbus)
+		return 0;
+	guard.before = now;
+	return sigaction(SIGBUS, &sa, NULL) ? -errno : 0;
+}
+
+int guard_install(void)
+{
+	int rc;
+
+	pthread_mutex_lock(&guard.lock);
+	rc = install();
+	pthread_mutex_unlock(&guard.lock);
+	return rc;
 }
 
 static struct slot *free_slot(void)
@@ -122,7 +133,7 @@ int guard_add(void *ptr, size_t len, size_t page, int prot, volatile sig_atomic_
 	int rc;
 
 	pthread_mutex_lock(&guard.lock);
-	rc = install();
+	rc = guard.installed ? 0 : install();
 	s = rc ? NULL : free_slot();
 	if (s) {
 		atomic_store(&s->len, len);

@@ -13,6 +13,9 @@
 /* Guards the shared mapping [ptr, ptr+len). page: its page size (huge pages: theirs); prot as given to mmap.
  * 0, -ENOMEM, -errno from sigaction. */
 int guard_add(void *ptr, size_t len, size_t page, int prot, volatile sig_atomic_t *lost);
+/* Takes SIGBUS from whoever has it now. The first guard_add does so; only a program that sets a handler of its own later (and
+ * does not pass on what is not its) calls this again. 0 or -errno. */
+int guard_install(void);
 void guard_del(void *ptr); /* before munmap */
 
 #endif

@@ -140,12 +140,14 @@ static int take(struct vuser_client *c, struct answer *want)
 	while ((rc = vuser_sock_peek(&c->sock, c->sock.done, &m)) > 0) {
 		size_t at = c->sock.done;
 		int no_fds;
+		unsigned n;
 
 		any = 1;
 		vuser_sock_consume(&c->sock, at + m.size);
 		if (is_answer(&m, want)) {
 			want->m = m;
-			want->nfds = MIN(vuser_sock_take_fds(&c->sock, at, m.size, want->fds, FDS), (unsigned)FDS);
+			n = vuser_sock_take_fds(&c->sock, at, m.size, want->fds, FDS);
+			want->nfds = MIN(n, (unsigned)FDS);
 			return 2;
 		}
 		vuser_sock_take_fds(&c->sock, at, m.size, &no_fds, 0);

@@ -111,7 +111,7 @@ TEST(nsid_only_where_it_belongs)
 TEST(number_of_queues)
 {
 	RIG(r);
-	struct nvme_cqe e = cmd_set(&r, r.mc, NVME_FID_NUM_QUEUES, 0xfffe << 16 | 0xfffe);
+	struct nvme_cqe e = cmd_set(&r, r.mc, NVME_FID_NUM_QUEUES, 0xfffeu << 16 | 0xfffe);
 
 	EXPECT_STATUS(e, NVME_SUCCESS);
 	EXPECT_EQ(cmd_dw0(e), MAXQ << 16 | MAXQ);

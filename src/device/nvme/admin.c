@@ -173,7 +173,7 @@ const struct nvme_cmd_row nvme_admin_rows[] = {
 	{ NVME_OP_CREATE_CQ, NVME_ROW_NOSGL, NULL, create_cq, SUPP },
 	{ NVME_OP_IDENTIFY, OUT, nvme_identify_size, nvme_identify, SUPP },
 	{ NVME_OP_ABORT, NVME_ROW_NOSGL, NULL, abort_cmd, SUPP },
-	{ NVME_OP_SET_FEATURES, IN, nvme_set_features_size, nvme_set_features, SUPP | NVME_EFFECTS_CCC },
+	{ NVME_OP_SET_FEATURES, IN, nvme_set_features_size, nvme_set_features, SUPP },
 	{ NVME_OP_GET_FEATURES, OUT, nvme_get_features_size, nvme_get_features, SUPP },
 	{ NVME_OP_AER, NVME_ROW_NOSGL, NULL, nvme_aer, SUPP },
 	{ NVME_OP_KEEP_ALIVE, NVME_ROW_NOSGL, NULL, keep_alive, SUPP },

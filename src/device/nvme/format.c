@@ -16,8 +16,6 @@ static nvme_status format_judge(const struct nvme_req *r)
 	/* Format 0 is the only one, without metadata (MSET and PIL have nothing to act on) and without protection. */
 	if (nvme_format_lbafl(&r->sqe) || nvme_format_lbafu(&r->sqe) || nvme_format_pi(&r->sqe))
 		return NVME_FORMAT_INVALID;
-	if (r->ns->busy_format)
-		return NVME_FORMAT_IN_PROGRESS;
 	/* Somebody's command is still on the medium, and could write behind our back what we just erased. We hold it once. */
 	if (r->ns->inflight > 1)
 		return NVME_COMMAND_SEQUENCE;
@@ -68,6 +66,5 @@ nvme_status nvme_format(struct nvme_req *r)
 		return status;
 	r->ns->busy_format = true;
 	r->w[0] = 0;
-	r->bio.fua = r->bio.dealloc = false;
 	return nvme_pieces_run(r, &format_pieces);
 }

@@ -1,6 +1,7 @@
 /* The NVM command set's table, and its commands on one range of blocks.
  *
- * Called by req.c, which has judged fuse, data pointer kind, namespace and transfer size, and has brought the data.
+ * Called by req.c, which has judged fuse, data pointer kind, namespace (and that it is not being formatted) and transfer size,
+ * and has brought the data.
  * Commands that carry a list of ranges are in ranges.c. Device thread.
  *
  * Design rule 2 lives here: a change is logged after the medium has it and before nvme_req_done() shows the completion;
@@ -24,8 +25,6 @@ static nvme_status rw_judge(struct nvme_req *r)
 		refused |= RW_DTYPE;
 	if (nvme_rw_prinfo(&r->sqe) || le32_get(r->sqe.cdw12) & refused)
 		return NVME_INVALID_FIELD;
-	if (r->ns->busy_format)
-		return NVME_FORMAT_IN_PROGRESS;
 	if (!range_inside(nvme_slba(&r->sqe), rw_nlb(r), r->ns->nsze))
 		return NVME_LBA_OUT_OF_RANGE;
 	return NVME_SUCCESS;
@@ -71,7 +70,6 @@ static void read_done(struct nvme_req *r, int rc)
 
 static nvme_status io_read(struct nvme_req *r)
 {
-	r->bio.fua = r->bio.dealloc = false;
 	return nvme_req_blk(r, BLK_READ, nvme_slba(&r->sqe), rw_nlb(r), r->iov, r->iovcnt, read_done);
 }
 
@@ -95,7 +93,6 @@ static nvme_status io_write(struct nvme_req *r)
 	nvme_io_changed(r, nvme_slba(&r->sqe), rw_nlb(r), false);
 #endif
 	r->bio.fua = nvme_io_write_through(r);
-	r->bio.dealloc = false;
 	return nvme_req_blk(r, BLK_WRITE, nvme_slba(&r->sqe), rw_nlb(r), r->iov, r->iovcnt, write_done);
 }
 
@@ -124,7 +121,6 @@ static void compare_done(struct nvme_req *r, int rc)
 static nvme_status io_compare(struct nvme_req *r)
 {
 	r->siov = (struct iovec){ r->scratch, r->len };
-	r->bio.fua = r->bio.dealloc = false;
 	return nvme_req_blk(r, BLK_READ, nvme_slba(&r->sqe), rw_nlb(r), &r->siov, 1, compare_done);
 }
 
@@ -158,7 +154,6 @@ static nvme_status io_write_zeroes(struct nvme_req *r)
 #ifdef FERRY_BREAK_LOG_EARLY
 	nvme_io_changed(r, nvme_slba(&r->sqe), rw_nlb(r), nvme_rw_deac(&r->sqe));
 #endif
-	r->bio.fua = r->bio.dealloc = false;
 	return nvme_req_blk(r, op, nvme_slba(&r->sqe), rw_nlb(r), NULL, 0, zeroes_done);
 }
 
@@ -186,7 +181,6 @@ static nvme_status io_verify(struct nvme_req *r)
 		return status;
 	r->w[0] = nvme_slba(&r->sqe);
 	r->w[1] = rw_nlb(r);
-	r->bio.fua = r->bio.dealloc = false;
 	return nvme_pieces_run(r, &verify_pieces);
 }
 
@@ -225,13 +219,10 @@ static void flush_done(struct nvme_req *r, int rc)
 
 nvme_status nvme_flush(struct nvme_req *r)
 {
-	r->bio.fua = r->bio.dealloc = false;
 	if (!r->ns) {
 		r->idx = 1;
 		return nvme_pieces_run(r, &flush_pieces);
 	}
-	if (r->ns->busy_format)
-		return NVME_FORMAT_IN_PROGRESS;
 	return nvme_req_blk(r, BLK_FLUSH, 0, 0, NULL, 0, flush_done);
 }
 

@@ -1,57 +1,28 @@
-/* The loop behind commands of several backend requests, and the judgements all data commands share.
+/* What drives commands of several backend requests, and the judgements all data commands share.
  *
  * Called by io.c, ranges.c, format.c. Device thread.
  */
 #include "device/nvme/pieces.h"
 
-enum { PIECE_WAITING, PIECE_CALLING, PIECE_CAME };
-
 static const struct nvme_pieces *pieces_of(struct nvme_req *r)
 {
-	return (const struct nvme_pieces *)(uintptr_t)r->w[5];
+	return (const struct nvme_pieces *)(uintptr_t)r->w[3];
 }
 
-static nvme_status pieces_end(struct nvme_req *r, nvme_status status)
+static nvme_status pieces_next(struct nvme_req *r, nvme_status status)
 {
-	if (pieces_of(r)->end)
+	/* Its queue is gone (reset): nobody will hear the answer, and nothing more may be changed. */
+	if (status == NVME_SUCCESS)
+		status = r->sq ? pieces_of(r)->next(r) : NVME_ABORT_SQ_DELETED;
+	if (status != NVME_ASYNC && pieces_of(r)->end)
 		pieces_of(r)->end(r, status);
 	return status;
 }
 
-static nvme_status pieces_loop(struct nvme_req *r)
-{
-	const struct nvme_pieces *p = pieces_of(r);
-	nvme_status status;
-
-	for (;;) {
-		/* Its queue is gone (reset): nobody will hear the answer, and nothing more may be changed. */
-		if (!r->sq)
-			return pieces_end(r, NVME_ABORT_SQ_DELETED);
-		r->w[4] = PIECE_CALLING;
-		status = p->next(r);
-		if (status != NVME_ASYNC)
-			return pieces_end(r, status);
-		if (r->w[4] != PIECE_CAME) {
-			r->w[4] = PIECE_WAITING;
-			return NVME_ASYNC;
-		}
-		status = p->done(r, (int)(int64_t)r->w[3]);
-		if (status != NVME_SUCCESS)
-			return pieces_end(r, status);
-	}
-}
-
 static void piece_done(struct nvme_req *r, int rc)
 {
-	nvme_status status;
+	nvme_status status = pieces_next(r, pieces_of(r)->done(r, rc));
 
-	if (r->w[4] == PIECE_CALLING) {
-		r->w[3] = (uint64_t)(int64_t)rc;
-		r->w[4] = PIECE_CAME;
-		return;
-	}
-	status = pieces_of(r)->done(r, rc);
-	status = status == NVME_SUCCESS ? pieces_loop(r) : pieces_end(r, status);
 	if (status != NVME_ASYNC)
 		nvme_req_done(r, status);
 }
@@ -63,8 +34,8 @@ nvme_status nvme_piece(struct nvme_req *r, enum blk_op op, uint64_t lba, uint64_
 
 nvme_status nvme_pieces_run(struct nvme_req *r, const struct nvme_pieces *p)
 {
-	r->w[5] = (uint64_t)(uintptr_t)p;
-	return pieces_loop(r);
+	r->w[3] = (uint64_t)(uintptr_t)p;
+	return pieces_next(r, NVME_SUCCESS);
 }
 
 /* SMART counts what the medium could not do, not what it was not allowed to. */

@@ -1,7 +1,7 @@
 /* Commands made of several backend requests, one after the other: Flush of all, Verify, DSM, Copy, Format.
  *
- * A backend may answer at once or later. Chaining callbacks would nest once per piece, so the guest would choose how
- * deep our stack goes; pieces.c runs them as a loop instead. Uses req->w[3..5]; w[0..2], step and idx are the command's.
+ * nvme_req_blk sees to it that a backend that answers at once does not nest us once per piece. Uses req->w[3]; w[0..2], step
+ * and idx are the command's.
  */
 #ifndef FERRY_DEVICE_NVME_PIECES_H
 #define FERRY_DEVICE_NVME_PIECES_H

@@ -69,12 +69,9 @@ nvme_status nvme_dsm(struct nvme_req *r)
 
 	if (status != NVME_SUCCESS)
 		return status;
-	if (r->ns->busy_format)
-		return NVME_FORMAT_IN_PROGRESS;
 	if (!nvme_dsm_ad(&r->sqe))
 		return NVME_SUCCESS;
 	r->idx = 0;
-	r->bio.fua = r->bio.dealloc = false;
 	return nvme_pieces_run(r, &dsm_pieces);
 }
 
@@ -138,7 +135,6 @@ static nvme_status copy_next(struct nvme_req *r)
 {
 	switch (r->step) {
 	case COPY_READING:
-		r->bio.fua = false;
 		return copy_read(r);
 	case COPY_WRITING:
 #ifdef FERRY_BREAK_LOG_EARLY
@@ -201,12 +197,9 @@ nvme_status nvme_copy(struct nvme_req *r)
 
 	if (status != NVME_SUCCESS)
 		return status;
-	if (r->ns->busy_format)
-		return NVME_FORMAT_IN_PROGRESS;
 	r->idx = 0;
 	r->w[0] = 0;
 	r->w[1] = nvme_slba(&r->sqe);
 	r->step = COPY_READING;
-	r->bio.fua = r->bio.dealloc = false;
 	return nvme_pieces_run(r, &copy_pieces);
 }
