@@ -74,6 +74,7 @@ struct world {
 	bool wrong_size;		/* the target has room for one block less only */
 	bool one_owner_unchecked;
 	uint64_t blocks, turn_ns;
+	bool lifo_disk;			/* the target's disk takes what was submitted last first: writes overtake each other */
 };
 
 /* ---- the VM adapter */
@@ -158,11 +159,67 @@ static inline int tvm_alive(struct vm *v, struct err *err)
 }
 static const struct vm_ops tvm_ops = { tvm_open, tvm_mem, tvm_track, tvm_dirty_next, tvm_pause, tvm_resume, tvm_discard, tvm_alive, NULL };
 
+/* ---- a disk whose requests take effect newest first, up to two at each poll */
+
+struct lifo {
+	struct blk b;
+	struct blk_io *q[1024];
+	unsigned n;
+};
+
+static inline int lifo_submit(struct blk *b, struct blk_io *io)
+{
+	struct lifo *l = (struct lifo *)b;
+
+	if (l->n == ARRAY_LEN(l->q))
+		return -EAGAIN;
+	l->q[l->n++] = io;
+	return 0;
+}
+static inline int lifo_poll(struct blk *b)
+{
+	struct lifo *l = (struct lifo *)b;
+	int done = 0;
+
+	for (; done < 2 && l->n; done++) {
+		struct blk_io *io = l->q[--l->n];
+		int rc = blk_submit(b->below, io);
+
+		io->done(io, rc == BLK_DONE ? 0 : rc);
+	}
+	return done;
+}
+static inline int lifo_next(struct blk *b, uint64_t lba, uint64_t *start, uint64_t *len)
+{
+	return blk_next_allocated(b->below, lba, start, len);
+}
+static inline int lifo_wait_fd(struct blk *b)
+{
+	(void)b;
+	return -1;
+}
+static inline void lifo_close(struct blk *b)
+{
+	blk_close(b->below);
+	free(b);
+}
+static inline struct blk *lifo_open(struct blk *below)
+{
+	static const struct blk_ops ops = { .name = "lifo", .submit = lifo_submit, .poll = lifo_poll, .next_allocated = lifo_next,
+					    .wait_fd = lifo_wait_fd, .close = lifo_close };
+	struct lifo *l = calloc(1, sizeof(*l));
+
+	l->b = *below;
+	l->b.ops = &ops;
+	l->b.below = below;
+	return &l->b;
+}
+
 /* ---- the site */
 
 static inline uint8_t *ns_read(struct server *s)
 {
-	struct blk *b = nvme_ns_blk(nvme_ns_find(s->ss, 1));
+	struct blk *ns = nvme_ns_blk(nvme_ns_find(s->ss, 1)), *b = ns->below ? ns->below : ns;
 	size_t len = s->w->blocks * MR_BLOCK;
 	uint8_t *p = malloc(len);
 	struct iovec v = { p, len };
@@ -189,7 +246,12 @@ static inline void ns_make(struct server *s)
 {
 	struct nvme_ns_ids ids = { .nguid = { 1, 2, 3 } };
 	struct err err;
-	struct nvme_ns *n = nvme_ns_add(s->ss, 1, blk_ram_open(MR_BLOCK, s->w->blocks, &err), &ids, &err);
+	struct blk *b = blk_ram_open(MR_BLOCK, s->w->blocks, &err);
+	struct nvme_ns *n;
+
+	if (s->w->lifo_disk && s->name == 'b')
+		b = lifo_open(b);
+	n = nvme_ns_add(s->ss, 1, b, &ids, &err);
 
 	EXPECT(n != NULL);
 	EXPECT_EQ(nvme_ctrl_attach(s->mc, 1, n), 0);

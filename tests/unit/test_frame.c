@@ -178,6 +178,27 @@ TEST(data_last_block_is_fine)
 	send2(&e, FRAME_SYNC, &s, sizeof(s), NULL, 0);
 	EXPECT_EQ(answer(&e), FRAME_SYNC_ACK);
 }
+
+/* The last frame for a block is the last on the medium, though the disk lets writes overtake each other. */
+TEST(data_of_one_block_stays_in_order)
+{
+	EVIL(e);
+	struct frame_data h = { .lba = le64_of(9) };
+	struct frame_sync s = { le64_of(5) };
+	uint8_t *got;
+
+	e.w.lifo_disk = true;
+	ready(&e);
+	for (int i = 0; i < 40; i++) {
+		memset(e.data, i, MR_BLOCK);
+		send2(&e, FRAME_DATA, &h, sizeof(h), e.data, MR_BLOCK);
+	}
+	send2(&e, FRAME_SYNC, &s, sizeof(s), NULL, 0);
+	EXPECT_EQ(answer(&e), FRAME_SYNC_ACK);
+	got = ns_read(&e.w.s[1]);
+	EXPECT_EQ(got[9 * MR_BLOCK], 39);
+	free(got);
+}
 TEST(data_beyond_the_end) { EVIL(e); ready(&e); data_frame(&e, 0, e.w.blocks - 1, 2 * MR_BLOCK); ended(&e, "cannot be"); }
 TEST(data_at_the_end_of_numbers) { EVIL(e); ready(&e); data_frame(&e, 0, UINT64_MAX, MR_BLOCK); ended(&e, "cannot be"); }
 TEST(data_of_no_namespace) { EVIL(e); ready(&e); data_frame(&e, 1, 0, MR_BLOCK); ended(&e, "cannot be"); }

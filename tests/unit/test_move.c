@@ -38,6 +38,20 @@ TEST(ping_pong)
 	EXPECT_EQ(w.s[0].journal.epoch, 7);
 }
 
+/* A disk at the target whose writes overtake each other. */
+TEST(unordered_disk_at_the_target)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+
+	w.lifo_disk = true;
+	world_move(&w, 0, &p);
+	world_until(&w, out_over(&w));
+	EXPECT_EQ(out_rc(&w), 0);
+	EXPECT_EQ(w.compared, 1);
+	guest_is_well(&w, 1);
+}
+
 /* The target takes its time: the source is told that it lives, and waits. */
 TEST(slow_place_and_vm)
 {
@@ -292,16 +306,17 @@ TEST(recover_takes_back)
 
 /* ---- the log overflows ------------------------------------------------------------------------------------------------ */
 
-/* The mover gets no time while the guest writes thousands of small pieces: the ring fills, the device stops logging. Everything is
- * looked at again, deallocations too; the copy is still right (design rule 3). */
+/* The mover gets no time while the guest writes thousands of small pieces, after the first pass: the ring fills, the device stops
+ * logging, and what is written then is in no log. Everything is looked at again, deallocations too; the copy is still right (design rule 3). */
 TEST(overflow_rescans)
 {
-	WORLD(w, .net = { SIM_KNOBS_MILD }, .guest = { .rate = 2ull << 30, .max_blocks = 1, .depth = 32, .weight = { [GUEST_WRITE] = 8, [GUEST_DSM] = 1 } });
+	WORLD(w, .net = { SIM_KNOBS_MILD }, .blocks = 65536, .guest = { .area_bytes = 16 << 20, .rate = 20 << 20, .max_blocks = 1, .depth = 32, .weight = { [GUEST_WRITE] = 8, [GUEST_DSM] = 1 } });
 	struct move_plan p = plan_to('b');
 	uint64_t done;
 
 	world_move(&w, 0, &p);
-	world_until(&w, move_out_progress(w.out)->phase == MOVE_PRECOPY && move_out_progress(w.out)->round >= 1);
+	world_until(&w, move_out_progress(w.out)->phase == MOVE_PRECOPY && move_out_progress(w.out)->round >= 2);
+	guest_set_rate(&w.s[0].vm.h, 0);
 	done = guest_stats(&w.s[0].vm.h)->done[GUEST_WRITE];
 	w.out_stalled = true;
 	world_until(&w, guest_stats(&w.s[0].vm.h)->done[GUEST_WRITE] > done + 6000);
@@ -318,7 +333,7 @@ TEST(overflow_rescans)
 /* It fills at the worst moment, while the guest is being stopped: the guest goes on here, everything is looked at, and the move ends. */
 TEST(overflow_in_stop_retreats)
 {
-	WORLD(w, .net = { SIM_KNOBS_MILD }, .guest = { .max_blocks = 1, .depth = 32, .weight = { [GUEST_WRITE] = 8, [GUEST_DSM] = 1 } });
+	WORLD(w, .net = { SIM_KNOBS_MILD }, .blocks = 65536, .guest = { .area_bytes = 16 << 20, .max_blocks = 1, .depth = 32, .weight = { [GUEST_WRITE] = 8, [GUEST_DSM] = 1 } });
 	struct move_plan p = plan_to('b');
 
 	world_move(&w, 0, &p);
