@@ -422,15 +422,17 @@ static uint8_t *cq_ptr(struct nvme_ctrl *c, struct nvme_cq *cq)
 	return cq->ptr;
 }
 
-/* 12 bytes, then the dword with the phase bit: who sees the phase sees the rest. */
+/* 12 bytes, then the dword with the phase bit: who sees the phase sees the rest. Made in registers and stored in whole words:
+ * put together from bytes in memory, it would have to wait for every store of the data before it could be read back. */
 static void cq_write(struct nvme_ctrl *c, struct nvme_cq *cq, uint8_t *ring, struct nvme_req *req)
 {
 	uint8_t *slot = ring + 16u * cq->tail;
-	uint32_t last;
+	uint64_t dws = req->dw0 | (uint64_t)req->dw1 << 32;
+	uint32_t sq = req->sq->head | (uint32_t)req->sq->qid << 16;
+	uint32_t last = le16_get(req->sqe.cid) | (uint32_t)(uint16_t)(req->status << 1 | cq->phase) << 16;
 
-	cqe_finish(req, cq);
-	memcpy(slot, &req->cqe, 12);
-	memcpy(&last, (uint8_t *)&req->cqe + 12, 4);
+	memcpy(slot, &dws, sizeof(dws));
+	memcpy(slot + 8, &sq, sizeof(sq));
 	__atomic_store_n((uint32_t *)(void *)(slot + 12), last, __ATOMIC_RELEASE);
 	cq_advance(c, cq);
 }
