@@ -46,8 +46,10 @@ static void bench_close(struct bench *b)
 
 #define BENCH(b, rigcfg, ...) \
 	struct bench b __attribute__((cleanup(bench_close))); \
-	bench_open(&b, &(struct rig_cfg)rigcfg, (struct guest_cfg){ __VA_ARGS__ })
-#define DISABLED { .disabled = true, .blocks = BLOCKS }
+	bench_open(&b, &rigcfg, (struct guest_cfg){ __VA_ARGS__ })
+
+static const struct rig_cfg plain = { .disabled = true, .blocks = BLOCKS };
+static const struct rig_cfg big_blocks = { .disabled = true, .blocks = BLOCKS / 8, .block_bytes = 4096 };
 
 static uint64_t total(const struct guest_stats *s)
 {
@@ -103,7 +105,7 @@ static void expect_clean(struct bench *b)
 /* Design rule 2, with nothing moving: 10^5 operations of every kind, everything read back. */
 TEST(long_and_clean)
 {
-	BENCH(b, DISABLED, .queues = 4, .depth = 48);
+	BENCH(b, plain, .queues = 4, .depth = 48);
 
 	run_until(&b, 100000);
 	verify(&b);
@@ -116,7 +118,7 @@ TEST(long_and_clean)
 
 TEST(long_and_clean_4k)
 {
-	BENCH(b, ((struct rig_cfg){ .disabled = true, .blocks = BLOCKS / 8, .block_bytes = 4096 }), .queues = 2, .seed = 3);
+	BENCH(b, big_blocks, .queues = 2, .seed = 3);
 
 	run_until(&b, 20000);
 	verify(&b);
@@ -126,7 +128,7 @@ TEST(long_and_clean_4k)
 /* The memory is taken away in the middle of its queues and goes on elsewhere, as at the end of a move. */
 TEST(frozen_and_thawed)
 {
-	BENCH(b, DISABLED, .depth = 64);
+	BENCH(b, plain, .depth = 64);
 
 	for (unsigned i = 1; i <= 10; i++) {
 		uint8_t *other = aligned_alloc(4096, MEM);
@@ -149,7 +151,7 @@ TEST(frozen_and_thawed)
 /* One byte changed on the medium behind everybody's back. */
 TEST(damage_is_reported)
 {
-	BENCH(b, DISABLED, .queues = 2);
+	BENCH(b, plain, .queues = 2);
 	struct blk *disk = nvme_ns_blk(nvme_ns_find(b.r.ss, 1));
 	uint8_t sector[512];
 	struct iovec v = { sector, sizeof(sector) };

@@ -4,7 +4,7 @@
  * The image is relocatable: offsets only, no pointers. Copied elsewhere between two guest_poll calls, it goes on there, in
  * the middle of its queues, with another port. Guest physical address = offset = IOVA.
  *
- * Users: the guest process (process.c), the simulator and tests (adapter.c: vm_direct). One thread. Nothing here blocks.
+ * Users: the guest process (process.c), the simulator and tests, which call guest_poll themselves. One thread. Nothing blocks.
  *
  * Dirty pages: guest_poll marks each page it wrote to *after* the write and before it returns. A collector takes a mark
  * (atomic exchange) and copies the page then; a write that its copy missed, or caught half, is marked later and

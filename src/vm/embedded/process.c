@@ -190,6 +190,18 @@ static int connect_device(struct process *p, struct err *err)
 	return rc;
 }
 
+/* At the start: a server that was started together with us may not listen yet. */
+static int connect_patiently(struct process *p, struct err *err)
+{
+	int rc = connect_device(p, err);
+
+	for (int i = 0; rc && i < 40 && !(p->cfg->quit && *p->cfg->quit); i++) {
+		nap(p, GUEST_WANT_PAUSE, 50000000);
+		rc = connect_device(p, err);
+	}
+	return rc;
+}
+
 static bool retry_connect(struct process *p)
 {
 	uint64_t now = env_now_ns(p->cfg->env);
@@ -351,7 +363,7 @@ static int begin(struct process *p, struct err *err)
 	} else {
 		rc = guest_init(&p->h, &p->cfg->guest, err);
 		if (!rc)
-			rc = connect_device(p, err);
+			rc = connect_patiently(p, err);
 		if (rc)
 			return rc;
 		p->ctl->is = GUEST_IS_BOOTING;
