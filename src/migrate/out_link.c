@@ -288,8 +288,8 @@ int out_link_poll(struct move_out *o)
 	if (!o->link) {
 		if (link_need(o) == NEED_UNBROKEN)
 			return out_fail(o, -ECONNRESET, "the connection to %s was lost while the guest was stopped", o->plan.to);
-		if (link_need(o) != NEED_RESUMABLE || out_now(o) < o->relink_ns)
-			return 0;
+		if (link_need(o) != NEED_RESUMABLE || !o->vm_open || out_now(o) < o->relink_ns)
+			return 0;	/* a hello tells the VM's memory ranges */
 		if (o->relinks > OUT_RELINKS_MAX)
 			return out_fail(o, -ECONNRESET, "no connection to %s after %d tries", o->plan.to, OUT_RELINKS_MAX);
 		out_link_open(o);
@@ -337,8 +337,7 @@ int out_connect_run(struct move_out *o)
 	STEP_WAIT(o->at, (rc = open_vm(o)) != -EAGAIN);
 	if (rc)
 		return rc;
-	out_link_open(o);
-	STEP_WAIT(o->at, o->link_state == OUT_LINK_UP);
+	STEP_WAIT(o->at, o->link_state == OUT_LINK_UP);	/* out_link_poll opens it, now and again */
 	out_event(o, "decision", "%s is ready to take %s", o->plan.to, o->plan.guest);
 	STEP_END(o->at);
 }

@@ -79,6 +79,7 @@ static void decide(struct move_out *o, struct conv_out *out)
 	measure_round(o);
 	if (o->log_broken || unknown_blocks(o)) {	/* after a cut: there is no number to decide with */
 		*out = (struct conv_out){ .act = CONV_GO_ON };
+		o->last_remaining = 0;
 		return;
 	}
 	out_conv_in(o, &in);
@@ -130,6 +131,7 @@ int out_precopy_run(struct move_out *o)
 			STEP_WAIT(o->at, (rc = out_log_restart(o)) != -EAGAIN);
 			if (rc)
 				return rc;
+			o->last_remaining = 0;	/* the next round starts from everything: no measure of progress */
 		}
 		round_begin(o);
 		STEP_WAIT(o->at, (rc = copy(o)) != -EAGAIN);
