@@ -240,7 +240,7 @@ static void turn(struct serve *s)
 	uint64_t now;
 
 	any |= site_poll(s);
-	if (++s->turn % LOOK_EVERY == 0 || !any)
+	if (++s->turn % LOOK_EVERY == 0 || s->io_ready)
 		any |= poll_sockets(s);
 	if (any && s->turn % LOOK_EVERY)
 		return; /* the clock and epoll cost more than a command */
@@ -248,9 +248,9 @@ static void turn(struct serve *s)
 	if (any)
 		s->busy_ns = now;
 	if (any || s->cfg.server.poll || now - s->busy_ns < SPIN_NS)
-		loop_wait(s->loop, 0);
+		s->io_ready = loop_wait(s->loop, 0);
 	else
-		loop_wait(s->loop, deadline(s, now));
+		s->io_ready = loop_wait(s->loop, deadline(s, now));
 }
 
 static bool moving(const struct serve *s)

@@ -73,7 +73,7 @@ struct serve {
 	struct rpc *rpc;
 	struct serve_cdq cdq[64];
 	int lock_fd[2], signal_fd;
-	bool stop;
+	bool stop, io_ready;		/* io_ready: a descriptor was ready when we last looked */
 	uint64_t busy_ns, started_ns;	/* last time anything was done */
 	unsigned turn;
 };
