@@ -30,6 +30,7 @@ enum {
 	OUT_SOFT_BACKLOG = 2 << 20,	/* bytes waiting for the stream before new work is started */
 	OUT_RETREATS_MAX = 3,		/* stops taken back because too much was left, or the log overflowed */
 	OUT_RELINKS_MAX = 5,		/* new connections tried one after another without success */
+	OUT_BROKEN_ROUNDS = 4,		/* rounds lost to an overflow one after another before the guest is slowed down */
 	OUT_REC_TRIES_MAX = 100,	/* of writing `released`, 100 ms apart */
 	OUT_PUMP_MAX = 32		/* new pieces per poll: the guest's I/O shares our thread */
 };
@@ -134,7 +135,7 @@ struct move_out {
 	/* rounds */
 	struct conv_rates rates;
 	uint64_t round_ns, round_link, last_remaining;
-	unsigned stuck;
+	unsigned stuck, broken_rounds;
 	bool track_more;
 	unsigned track_asks;
 

@@ -119,6 +119,26 @@ static int notify(struct move_out *o)
 	STEP_END(o->sub_at);
 }
 
+/* The log overflows faster than a round gets through: as it is, the copy would begin anew for ever. Slower, then; or the end. */
+static int overflow_policy(struct move_out *o)
+{
+	uint64_t limit;
+
+	if (++o->broken_rounds < OUT_BROKEN_ROUNDS)
+		return 0;
+	if (o->broken_rounds >= 4 * OUT_BROKEN_ROUNDS)
+		return out_fail(o, -EOVERFLOW, "%s %u times without a whole round between%s", o->log_why, o->broken_rounds,
+				o->plan.no_throttle ? ": the guest changes blocks faster than the log of its changes can be read; allow throttling" :
+				" although the guest was slowed down");
+	if (o->plan.no_throttle || !o->rate_known || o->broken_rounds % OUT_BROKEN_ROUNDS)
+		return 0;
+	limit = o->limit ? MAX(o->limit / 4, MIB) : MAX((uint64_t)(o->rates.rate / 4), MIB);
+	out_event(o, "throttle", "%s %u times in a row: writes limited to %.1f MiB/s", o->log_why, o->broken_rounds, (double)limit / MIB);
+	out_phase(o, MOVE_CONVERGE);
+	o->limit = limit;
+	return 1;
+}
+
 int out_precopy_run(struct move_out *o)
 {
 	struct conv_out out;
@@ -127,6 +147,12 @@ int out_precopy_run(struct move_out *o)
 	STEP_BEGIN(o->at);
 	for (;;) {
 		if (o->log_broken) {
+			rc = overflow_policy(o);
+			if (rc < 0)
+				return rc;
+			o->sub_at = 0;
+			if (rc)
+				STEP_WAIT(o->at, (rc = out_throttle(o, o->limit)) != -EAGAIN);
 			o->sub_at = 0;
 			STEP_WAIT(o->at, (rc = out_log_restart(o)) != -EAGAIN);
 			if (rc)
@@ -147,6 +173,8 @@ int out_precopy_run(struct move_out *o)
 		if (rc)
 			return rc;
 		STEP_WAIT(o->at, o->sync_acked == o->sync_sent);
+		if (!o->log_broken)
+			o->broken_rounds = 0;
 		decide(o, &out);
 		rc = act(o, &out);
 		if (rc)

@@ -11,13 +11,45 @@
 
 /* ---- a disk that stays when its server dies ------------------------------------------------------------------ */
 
-struct keep { struct blk blk; struct node *node; };
+/* A request is carried out when its time has come, not when it is given: until then the medium has the old data, and of two
+ * requests either may come first. That is what real disks do, and what a log written too early betrays. */
+struct keep { struct blk blk; struct node *node; struct list queue; };
 
 static int keep_submit(struct blk *b, struct blk_io *io)
 {
-	return ((struct keep *)b)->node->dead ? -EIO : blk_submit(b->below, io);
+	struct keep *k = (struct keep *)b;
+
+	if (k->node->dead)
+		return -EIO;
+	if (!k->node->cfg->delay_max_ns)
+		return blk_submit(b->below, io);
+	io->priv[0] = sim_now_ns(k->node->world) + sim_rand(k->node->world, k->node->cfg->delay_max_ns);
+	list_push(&k->queue, &io->link);
+	return 0;
 }
-static int keep_poll(struct blk *b) { return blk_poll(b->below); }
+static int keep_poll(struct blk *b)
+{
+	struct keep *k = (struct keep *)b;
+	struct list due;
+	int n = 0;
+
+	list_init(&due);
+	LIST_EACH(&k->queue, it) {
+		struct blk_io *io = LIST_ENTRY(it, struct blk_io, link);
+
+		if (!k->node->dead && io->priv[0] > sim_now_ns(k->node->world))
+			continue;
+		list_del(it);
+		list_push(&due, it);
+	}
+	for (struct list *it; (it = list_pop(&due)) != NULL; n++) {
+		struct blk_io *io = LIST_ENTRY(it, struct blk_io, link);
+		int rc = k->node->dead ? -EIO : blk_submit(b->below, io);
+
+		io->done(io, rc == BLK_DONE ? 0 : rc);
+	}
+	return n;
+}
 static int keep_next(struct blk *b, uint64_t lba, uint64_t *start, uint64_t *len)
 {
 	return blk_next_allocated(b->below, lba, start, len);
@@ -26,13 +58,6 @@ static int keep_fd(struct blk *b) { (void)b; return -1; }
 static void keep_close(struct blk *b) { free(b); }
 static const struct blk_ops keep_ops = { .name = "keep", .submit = keep_submit, .poll = keep_poll, .next_allocated = keep_next,
 					 .wait_fd = keep_fd, .close = keep_close };
-
-static uint64_t node_clock(void *ctx)
-{
-	struct node *n = ctx;
-
-	return n->dead ? UINT64_MAX / 2 : sim_now_ns(n->world);	/* a dying server's disk queue ends at once */
-}
 
 static struct blk *disk_open(struct node *n, unsigned i)
 {
@@ -44,10 +69,9 @@ static struct blk *disk_open(struct node *n, unsigned i)
 	k->blk.ops = &keep_ops;
 	k->blk.below = b;
 	k->node = n;
+	list_init(&k->queue);
 	b = &k->blk;
 	b = n->faults[i] = blk_error_open(b, &(struct blk_error_cfg){ .seed = sim_rand(n->world, 1 << 30), .rc = -EIO }, &e);
-	if (b && n->cfg->delay_max_ns)
-		b = blk_delay_open(b, 0, n->cfg->delay_max_ns, sim_rand(n->world, 1 << 30), node_clock, n, &e);
 	CHECK(b);
 	return b;
 }

@@ -73,15 +73,20 @@ static void plan_seed(struct scenario *s)
 				 .max_blocks = 1 + (uint32_t)rnd(s, 16), .area_zeroed = 1, .timeout_ns = 600 * NS_PER_S };
 	if (rnd(s, 2))
 		g->hot_blocks = 16;
+	if (rnd(s, 2)) {	/* a busy admin queue: its phase must have turned by the time of the move */
+		static const uint32_t weight[GUEST_OP_COUNT] = { [GUEST_WRITE] = 30, [GUEST_READ] = 30, [GUEST_ZEROES] = 4,
+								 [GUEST_DSM] = 4, [GUEST_COPY] = 4, [GUEST_ADMIN] = 30 };
+		memcpy(g->weight, weight, sizeof(weight));
+	}
 	s->cfg.mem_bytes = round_up(guest_bytes_needed(g) + 64 * 4096, 65536);
 	s->plan = (struct move_plan){ .downtime_ns = (1 + rnd(s, 20)) * NS_PER_MS, .peer_silence_ns = 2 * NS_PER_S,
 				      .no_throttle = rnd(s, 4) == 0, .force = true, .verify = rnd(s, 3) == 0,
-				      .cdq_slots = rnd(s, 3) ? 0 : 64u << rnd(s, 2) };
+				      .cdq_slots = rnd(s, 3) ? 0 : 8u << rnd(s, 4) };
 	snprintf(s->plan.guest, sizeof(s->plan.guest), "vm1");
 	s->moves_wanted = 1 + (unsigned)rnd(s, 3);
 	s->faults = (unsigned)rnd(s, 5);
 	for (unsigned i = 0; i < s->faults; i++) {
-		s->fault[i].at_step = 2000 + rnd(s, 60000);
+		s->fault[i].at_step = 2000 + rnd(s, 30000);
 		s->fault[i].kind = (enum fault_kind)rnd(s, FAULT_KINDS);
 	}
 }
@@ -266,7 +271,7 @@ static bool finished(struct scenario *s)
 	struct node *n;
 	const struct guest_stats *g;
 
-	if (!s->quiet && s->moves_done >= s->moves_wanted && !moving(s) && s->step > 70000)
+	if (!s->quiet && s->moves_done >= s->moves_wanted && !moving(s) && s->step > 35000)
 		quieten(s);
 	if (!s->quiet || moving(s) || !(n = owner(s)) || !n->guest_exists)
 		return false;
