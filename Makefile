@@ -21,5 +21,8 @@ check: build
 test: deps
 	@tools/test.sh
 
+demo: build
+	@$(B)/src/cmd/ferry demo
+
 clean:
 	rm -rf build build-* demo-work

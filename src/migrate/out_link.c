@@ -16,7 +16,8 @@ enum need { NEED_RESUMABLE, NEED_UNBROKEN, NEED_NONE };
 
 static enum need link_need(const struct move_out *o)
 {
-	if (o->undoing || o->ended)
+	/* Not before out_connect_run has opened it: the hello names the memory ranges, which only an open VM knows. */
+	if (o->undoing || o->ended || (o->p.phase == MOVE_CONNECT && !o->vm_open))
 		return NEED_NONE;
 	switch (o->p.phase) {
 	case MOVE_CONNECT: case MOVE_TRACK: case MOVE_PRECOPY: case MOVE_CONVERGE: return NEED_RESUMABLE;

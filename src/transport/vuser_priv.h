@@ -1,4 +1,4 @@
-/* Inside of the vfio-user server, shared by its files only: vuser_server.c (life, framing, dispatch), vuser_info.c (what the
+/* Inside of the vfio-user server, shared by its files only: vuser_server.c (life, framing, dispatch), vuser_listen.c, vuser_info.c (what the
  * device looks like, region access), vuser_irq.c, vuser_dma.c.
  *
  * A command handler answers through vuser_reply and returns 0, -errno for an error reply, or -EAGAIN: not now. Then the
@@ -89,6 +89,11 @@ uint64_t vuser_now_ns(void);
 uint8_t *vuser_reply(struct vuser_server *, struct vuser_request *, size_t payload);
 void vuser_drop(struct vuser_server *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void vuser_flush(struct vuser_server *);
+
+/* vuser_listen.c */
+int vuser_listen_start(struct vuser_server *, struct err *); /* at cfg.path. 0 or -errno with a sentence */
+void vuser_listen_stop(struct vuser_server *);
+void vuser_listen_watch(struct vuser_server *, bool on);	/* off while a client is there: the next one waits in the backlog */
 
 /* vuser_info.c */
 int vuser_cmd_device_info(struct vuser_server *, struct vuser_request *);

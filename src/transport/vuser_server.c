@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -277,17 +275,6 @@ static bool fill(struct vuser_server *s)
 
 /* ---- coming and going ---------------------------------------------------------------------------------------- */
 
-static void listen_watch(struct vuser_server *s, bool on)
-{
-	if (!s->loop || s->listen_fd < 0 || s->listen_watched == on)
-		return;
-	if (on)
-		loop_watch(s->loop, s->listen_fd, false);
-	else
-		loop_unwatch(s->loop, s->listen_fd);
-	s->listen_watched = on;
-}
-
 static uint32_t max_msg(const struct vuser_server *s)
 {
 	return MAX(s->cfg.max_data_xfer, (uint32_t)VUSER_VERSION_MAX_BYTES) + (uint32_t)sizeof(struct vuser_hdr) +
@@ -311,7 +298,7 @@ static int attach(struct vuser_server *s, int fd)
 	s->scanned = 0;
 	s->out_moved_ns = 0;
 	s->peer = vuser_caps_default();
-	listen_watch(s, false);
+	vuser_listen_watch(s, false);
 	if (s->loop)
 		loop_watch(s->loop, fd, false);
 	return 0;
@@ -362,7 +349,7 @@ static bool detach_rest(struct vuser_server *s)
 	if (vuser_dma_unmap_all(s))
 		return false;
 	s->state = VUSER_IDLE;
-	listen_watch(s, true);
+	vuser_listen_watch(s, true);
 	s->dev->ops->detached(s->dev);
 	return true;
 }
@@ -399,6 +386,13 @@ static bool serve(struct vuser_server *s)
 
 /* ---- the caller's side --------------------------------------------------------------------------------------- */
 
+/* Never while something else than the socket may have moved us on: nobody would call again. */
+static bool may_skip(const struct vuser_server *s)
+{
+	return s->idle && s->idle < s->cfg.idle_skip && !s->parked && !s->eof && !s->drop[0] && !s->dma_out &&
+	       !vuser_sock_waiting(&s->sock);
+}
+
 bool vuser_server_poll(struct vuser_server *s)
 {
 	bool any = false;
@@ -406,7 +400,7 @@ bool vuser_server_poll(struct vuser_server *s)
 	if (s->state == VUSER_IDLE)
 		any = accept_one(s);
 	if (s->state == VUSER_ATTACHED) {
-		if (s->idle && s->idle < s->cfg.idle_skip && !vuser_sock_waiting(&s->sock) && !s->dma_out) {
+		if (may_skip(s)) {
 			s->idle++;
 			return any;
 		}
@@ -429,74 +423,7 @@ uint64_t vuser_server_deadline(const struct vuser_server *s)
 	return s->out_moved_ns ? MIN(d, s->out_moved_ns + s->cfg.dma_timeout_ms * NS_PER_MS + 1) : d;
 }
 
-/* ---- the listening socket ------------------------------------------------------------------------------------ */
-
-static int sock_address(struct sockaddr_un *a, const char *path, struct err *err)
-{
-	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (!*path || strlen(path) >= sizeof(a->sun_path))
-		return err_set(err, -ENAMETOOLONG, "vfio-user socket %s: the path must have 1 to %zu characters", path,
-			       sizeof(a->sun_path) - 1);
-	strcpy(a->sun_path, path);
-	return 0;
-}
-
-/* 0: nobody answers there, the file is gone now. */
-static int replace_stale(const struct sockaddr_un *a, struct err *err)
-{
-	struct stat st;
-	int fd, rc;
-
-	if (lstat(a->sun_path, &st))
-		return errno == ENOENT ? 0 : err_set(err, -errno, "vfio-user socket %s: %s", a->sun_path, strerror(errno));
-	if (!S_ISSOCK(st.st_mode))
-		return err_set(err, -EEXIST, "vfio-user socket %s: something else of that name exists; move it away", a->sun_path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return err_set(err, -errno, "vfio-user socket %s: %s", a->sun_path, strerror(errno));
-	rc = connect(fd, (const struct sockaddr *)a, sizeof(*a)) ? -errno : 0;
-	close(fd);
-	if (rc != -ECONNREFUSED)
-		return err_set(err, -EADDRINUSE, "vfio-user socket %s: another server answers there; stop it or take another path",
-			       a->sun_path);
-	return unlink(a->sun_path) ? err_set(err, -errno, "vfio-user socket %s: cannot remove the stale file: %s", a->sun_path,
-					     strerror(errno)) : 0;
-}
-
-static int start_listening(struct vuser_server *s, struct err *err)
-{
-	struct sockaddr_un a;
-	struct stat st;
-	int rc = sock_address(&a, s->cfg.path, err);
-
-	rc = rc ? rc : replace_stale(&a, err);
-	if (rc)
-		return rc;
-	s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->listen_fd < 0 || bind(s->listen_fd, (struct sockaddr *)&a, sizeof(a)))
-		return err_set(err, -errno, "vfio-user socket %s: %s", a.sun_path, strerror(errno));
-	strcpy(s->path, a.sun_path);
-	if (listen(s->listen_fd, 4) || lstat(a.sun_path, &st))
-		return err_set(err, -errno, "vfio-user socket %s: %s", a.sun_path, strerror(errno));
-	s->path_dev = st.st_dev;
-	s->path_ino = st.st_ino;
-	listen_watch(s, true);
-	return 0;
-}
-
-static void stop_listening(struct vuser_server *s)
-{
-	struct stat st;
-
-	if (s->listen_fd < 0)
-		return;
-	listen_watch(s, false);
-	close(s->listen_fd);
-	s->listen_fd = -1;
-	/* only our own: somebody may have put theirs there meanwhile */
-	if (s->path_ino && !lstat(s->path, &st) && st.st_dev == s->path_dev && st.st_ino == s->path_ino)
-		unlink(s->path);
-}
+/* ---- making and freeing ---------------------------------------------------------------------------------------- */
 
 static void set_defaults(struct vuser_server_cfg *c)
 {
@@ -526,7 +453,7 @@ struct vuser_server *vuser_server_new(struct loop *loop, struct device *dev, con
 		err_set(err, -ENOMEM, "vfio-user: out of memory");
 		goto fail;
 	}
-	if (cfg->path && start_listening(s, err))
+	if (cfg->path && vuser_listen_start(s, err))
 		goto fail;
 	s->cfg.path = s->path;
 	return s;
@@ -539,7 +466,7 @@ void vuser_server_free(struct vuser_server *s)
 {
 	if (!s)
 		return;
-	stop_listening(s);
+	vuser_listen_stop(s);
 	if (s->state == VUSER_ATTACHED)
 		detach(s);
 	if (s->state == VUSER_DETACHING && !detach_rest(s))

@@ -1,4 +1,6 @@
 /* Our vfio-user client: against our server in the same thread, and against a server made of hand-written bytes that means harm. */
+#include <pthread.h>
+
 #include "vuser_rig.h"
 #include "env/linux/loop.h"
 #include "transport/vuser_client.h"
@@ -239,6 +241,64 @@ TEST(client_on_event_loop)
 		vuser_client_close(c);
 	}
 	vuser_server_free(r->s);
+	loop_free(x.l);
+	r->s = vuser_server_new(NULL, &r->f.d, &cfg, &err);
+}
+
+/* Server and client as in life: each on its own, the client sleeps in its calls, and the device's transfer by message wakes it. */
+struct served { struct loop *l; struct vrig *r; int stop; bool submit; };
+static void *serve_thread(void *ctx)
+{
+	struct served *x = ctx;
+	uint64_t n;
+
+	while (read(x->stop, &n, sizeof(n)) != sizeof(n)) {
+		bool busy = vuser_server_poll(x->r->s);
+
+		if (x->submit && x->r->f.writes && x->r->f.d.gmem.count) {
+			static uint8_t buf[8] = "device";
+
+			x->submit = false;
+			xfer.op = (struct gmem_op){ .iova = 0x1000, .buf = buf, .len = 8, .write = true, .done = xfer_done };
+			gmem_submit(&x->r->f.d.gmem, &xfer.op);
+		}
+		if (!busy)
+			loop_wait(x->l, vuser_server_deadline(x->r->s));
+	}
+	return NULL;
+}
+
+TEST(client_and_server_apart)
+{
+	VRIG_RAW(r);
+	struct vuser_server_cfg cfg = { .path = r->path };
+	struct err err = { "" };
+	struct served x = { loop_new(&err), r, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), true };
+	static uint8_t mem[0x1000];
+	struct vuser_client *c;
+	uint64_t one = 1;
+	pthread_t t;
+
+	close(r->fd);
+	r->fd = -1;
+	vuser_server_free(r->s);
+	r->s = vuser_server_new(x.l, &r->f.d, &cfg, &err);
+	loop_watch(x.l, x.stop, false);
+	xfer.done = 0;
+	memset(mem, 0, sizeof(mem));
+	EXPECT_EQ(pthread_create(&t, NULL, serve_thread, &x), 0);
+	c = vuser_client_connect(r->path, NULL, NULL, &err);
+	EXPECT_STR(err.text, "");
+	EXPECT_EQ(vuser_client_dma_map(c, 0x1000, 0x1000, mem, true, true, -1, 0), 0);
+	EXPECT_EQ(vuser_client_write(c, 0, 0x20, &one, 4), 0);
+	EXPECT_EQ(vuser_client_dma_unmap(c, 0x1000, 0x1000), 0); /* answered behind the transfer */
+	EXPECT_STR((char *)mem, "device");
+	vuser_client_close(c);
+	EXPECT_EQ(write(x.stop, &one, 8), 8);
+	pthread_join(t, NULL);
+	EXPECT_EQ(xfer.done, 1);
+	vuser_server_free(r->s);
+	close(x.stop);
 	loop_free(x.l);
 	r->s = vuser_server_new(NULL, &r->f.d, &cfg, &err);
 }

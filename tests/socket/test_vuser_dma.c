@@ -241,6 +241,31 @@ TEST(unmap_all_waits_for_device)
 	EXPECT_EQ(r->f.d.gmem.count, 0);
 }
 
+/* A server that looks at its idle socket only now and then still answers the unmap at once when the device lets go: only the
+ * device's own doing wakes the loop then. */
+TEST(unmap_with_idle_skip)
+{
+	VRIG_RAW(r, .idle_skip = 50);
+
+	say(r, 1, 0, B(u16(0), u16(0)), NULL, 0);
+	for (unsigned i = 0; i < 60; i++)
+		vuser_server_poll(r->s);
+	EXPECT(hear(r)->there);
+	say(r, 2, 0, map_msg(3, 0, 0, 0x4000), NULL, 0);
+	say(r, 3, 0, unmap_msg(0, 0, 0x4000), NULL, 0);
+	gmem_hold(&r->f.d.gmem);
+	for (unsigned i = 0; i < 60; i++)
+		vuser_server_poll(r->s);
+	EXPECT_EQ(hear(r)->cmd, 2);
+	gmem_release(&r->f.d.gmem);
+	EXPECT(vuser_server_poll(r->s));
+	EXPECT_EQ(hear(r)->cmd, 3);
+	close(r->fd);
+	r->fd = -1;
+	for (unsigned i = 0; i < 120; i++)
+		vuser_server_poll(r->s);
+}
+
 /* A client that leaves while the device holds its memory: the memory stays until the device lets go, then the next may come. */
 TEST(leave_while_held)
 {

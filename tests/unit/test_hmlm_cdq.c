@@ -283,7 +283,8 @@ TEST(hmlm_id_17_no_hmlm)
 	static const uint8_t ops[] = { 0x3d, 0x3e, 0x41, 0x42, 0x45 };
 
 	for (unsigned i = 0; i < ARRAY_LEN(ops); i++)
-		EXPECT_STATUS(rig_admin(&r, r.mmc, hm_cmd(ops[i], 0, 0x00020001, 0x400, 0, 0)), NVME_INVALID_OPCODE);
+		EXPECT_STATUS(rig_admin_data(&r, r.mmc, hm_cmd(ops[i], 0, 0x00020001, 0x400, 0, 0),
+					     rig_alloc(&r, r.mmc, 8192), 8192), NVME_INVALID_OPCODE);
 }
 
 /* NSID means nothing to these commands. */
@@ -383,10 +384,11 @@ TEST(hmlm_ring_14_15_23_golden_entry)
 /* NSID in an entry is the subsystem's: its reader is the MMC's host, whatever number the guest uses. */
 TEST(hmlm_ring_15_nsid_is_the_subsystems)
 {
-	RIG(r, .queues = 1);
+	RIG(r, .queues = 1, .no_namespace = true);
 	struct hm_ring q = hm_ring_of(&r, r.mmc, r.mc, 128);
+	struct nvme_ns *ns = nvme_ns_add(r.ss, 1, blk_ram_open(512, 64, &r.err), NULL, &r.err);
 
-	EXPECT_EQ(nvme_ctrl_attach(r.mc, 7, nvme_ns_find(r.ss, 1)), 0);
+	EXPECT_EQ(nvme_ctrl_attach(r.mc, 7, ns), 0);
 	EXPECT_STATUS(hm_log(&r, &q, 1), NVME_SUCCESS);
 	EXPECT_STATUS(hm_write(&r, r.mc, 7, 5, 1, rig_alloc(&r, r.mc, 512)), NVME_SUCCESS);
 	hm_must(&q);

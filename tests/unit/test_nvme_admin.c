@@ -360,6 +360,8 @@ TEST(format_is_told_to_all)
 	RIG(r, .queues = 1, .mcs = 2);
 	le32 list[1024];
 
+	for (unsigned i = 0; i < r.hosts; i++)	/* attaching was a change */
+		EXPECT_STATUS(cmd_log(&r, r.host[i].ctrl, NVME_LID_CHANGED_NS, 4096, 0, list), NVME_SUCCESS);
 	EXPECT_STATUS(rig_admin(&r, r.mc, cmd_format(1, 0)), NVME_SUCCESS);
 	for (unsigned i = 0; i < r.hosts; i++) {
 		EXPECT_STATUS(cmd_log(&r, r.host[i].ctrl, NVME_LID_CHANGED_NS, 4096, 0, list), NVME_SUCCESS);

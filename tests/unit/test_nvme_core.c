@@ -604,7 +604,7 @@ TEST(prp_nonsense)
 		list[0] = le64_of(t[i].entry0);
 		list[1] = le64_of(mem);
 		list[511] = le64_of(t[i].last);
-		print_message("row %u\n", i);
+		print_message("# row %u\n", i);
 		EXPECT_STATUS(rig_io(&r, r.mc, 1, s), t[i].status);
 		EXPECT_EQ(nvme_ctrl_device(r.mc)->gmem.held, 0);
 		EXPECT_EQ(r.mc->bufs_free, 15);
@@ -679,7 +679,7 @@ TEST(sgl_nonsense)
 	for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
 		list[0] = t[i].l0;
 		list[1] = t[i].l1;
-		print_message("row %u\n", i);
+		print_message("# row %u\n", i);
 		EXPECT_STATUS(rig_io(&r, r.mc, 1, sgl_sqe(i & 1 ? NVME_NVM_WRITE : NVME_NVM_READ, 8, t[i].d)), t[i].status);
 		EXPECT_EQ(nvme_ctrl_device(r.mc)->gmem.held, 0);
 	}

@@ -10,6 +10,15 @@ static struct nvme_sqe with12(struct nvme_sqe s, uint32_t bits)
 	return s;
 }
 
+static struct nvme_sqe copy_sqe(uint64_t sdlba, unsigned n)
+{
+	struct nvme_sqe s = { .opc = NVME_NVM_COPY, .nsid = le32_of(1) };
+
+	nvme_slba_put(&s, sdlba);
+	nvme_copy_nr0_put(&s, n - 1);
+	return s;
+}
+
 /* ---- fields of the commands on one range */
 
 #define DEAC (1u << 25)
@@ -117,6 +126,11 @@ TEST(force_unit_access)
 	EXPECT_EQ(s->count[BLK_FLUSH], 1);
 	EXPECT_STATUS(rig_io(&r, r.mc, 1, with12(rig_rw(NVME_NVM_WRITE_ZEROES, 1, 0, 1), FUA)), NVME_SUCCESS);
 	EXPECT_EQ(s->count[BLK_FLUSH], 2);
+	memset(p, 0, 4096);
+	EXPECT_STATUS(rig_io_data(&r, r.mc, 1, copy_sqe(64, 2), p, 64), NVME_SUCCESS);
+	EXPECT_EQ(s->count[BLK_FLUSH], 2);
+	EXPECT_STATUS(rig_io_data(&r, r.mc, 1, with12(copy_sqe(64, 2), FUA), p, 64), NVME_SUCCESS);
+	EXPECT_EQ(s->count[BLK_FLUSH], 3);
 }
 
 /* Flush: one namespace or, with FFFFFFFFh (VWC bits 2:1), all that are attached to this controller. */
@@ -168,6 +182,19 @@ TEST(backend_errors)
 	EXPECT_EQ(nvme_ns_find(r.ss, 1)->inflight, 0);
 }
 
+/* Verify reads all of its range: an error in the last block is found. */
+TEST(verify_reads_to_the_end)
+{
+	RIG(r, .queues = 1, .wrap = spy_open);
+
+	EXPECT_STATUS(rig_io(&r, r.mc, 1, rig_rw(NVME_NVM_VERIFY, 1, 3, 1000)), NVME_SUCCESS);
+	EXPECT_EQ(spy_last->count[BLK_READ], 4);	/* of 128 KiB */
+	spy_last->fail = -EIO;
+	spy_last->fail_ops = 1 << BLK_READ;
+	spy_last->fail_after = 3;
+	EXPECT_STATUS(rig_io(&r, r.mc, 1, rig_rw(NVME_NVM_VERIFY, 1, 3, 1000)), NVME_UNRECOVERED_READ);
+}
+
 /* ---- Dataset Management */
 
 struct range { uint64_t slba; uint32_t nlb; };
@@ -187,15 +214,15 @@ static struct nvme_cqe dsm(struct rig *r, struct nvme_ctrl *c, const struct rang
 /* All ranges act, gaps do not; lengths count from 1; without AD nothing acts. */
 TEST(dsm_deallocates_its_ranges_only)
 {
-	static const struct range v[] = { { 0, 8 }, { 24, 8 }, { 40, 0 }, { 43, 2 } };
+	static const struct range v[] = { { 0, 8 }, { 24, 8 }, { 40, 0 }, { 43, 2 }, { BLOCKS + 9, 0 } };
 	RIG(r, .queues = 1);
 
 	for (unsigned lba = 0; lba < 64; lba += 8)
 		cmd_write(&r, r.mc, 1, lba, 8, 0x66);
-	EXPECT_STATUS(dsm(&r, r.mc, v, 4, false), NVME_SUCCESS);
+	EXPECT_STATUS(dsm(&r, r.mc, v, 5, false), NVME_SUCCESS);
 	for (unsigned lba = 0; lba < 64; lba += 8)
 		EXPECT(cmd_holds(&r, r.mc, 1, lba, 8, 0x66));
-	EXPECT_STATUS(dsm(&r, r.mc, v, 4, true), NVME_SUCCESS);
+	EXPECT_STATUS(dsm(&r, r.mc, v, 5, true), NVME_SUCCESS);
 	for (unsigned lba = 0; lba < 64; lba++)
 		EXPECT(cmd_holds(&r, r.mc, 1, lba, 1, lba < 8 || (lba >= 24 && lba < 32) || lba == 43 || lba == 44 ? 0 : 0x66));
 }
@@ -237,14 +264,6 @@ TEST(dsm_with_all_its_ranges)
 
 /* ---- Copy */
 
-static struct nvme_sqe copy_sqe(uint64_t sdlba, unsigned n)
-{
-	struct nvme_sqe s = { .opc = NVME_NVM_COPY, .nsid = le32_of(1) };
-
-	nvme_slba_put(&s, sdlba);
-	nvme_copy_nr0_put(&s, n - 1);
-	return s;
-}
 static struct nvme_cqe copy(struct rig *r, struct nvme_ctrl *c, uint64_t sdlba, const struct range *v, unsigned n)
 {
 	struct nvme_copy_range *d = cmd_page(r, c);
@@ -443,6 +462,18 @@ TEST(dsm_logs_every_range)
 	EXPECT_LOGGED(&l, 3 * unit + 1, unit, unit == 1);
 	EXPECT_LOGGED(&l, BLOCKS - unit, unit, true);
 	EXPECT(!log_next(&l));
+}
+
+/* A unit that the namespace's end cuts short is whole when all there is of it is gone. */
+TEST(dsm_of_the_last_cut_unit)
+{
+	RIG(r, .queues = 1, .blocks = 8187);
+	struct log l = log_start(&r);
+
+	EXPECT_STATUS(dsm(&r, r.mc, (struct range[]){ { 8184, 3 } }, 1, true), NVME_SUCCESS);
+	EXPECT_LOGGED(&l, 8184, 3, true);
+	EXPECT_STATUS(dsm(&r, r.mc, (struct range[]){ { 8184, 2 } }, 1, true), NVME_SUCCESS);
+	EXPECT_LOGGED(&l, 8184, 2, false);
 }
 
 /* RING-16: no entry before the medium has it, and one by the time the completion is there. */

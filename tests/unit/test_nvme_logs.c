@@ -282,6 +282,7 @@ TEST(reading_unmasks_the_event)
 	aer = rig_submit(&r, r.mc, 0, (struct nvme_sqe){ .opc = NVME_OP_AER });
 	nvme_ns_resize(nvme_ns_find(r.ss, 1), 8300, &r.err);
 	cmd_get(&r, r.mc, cmd_log_sqe(NVME_LID_CHANGED_NS, 4096, 0, true), page);
+	nvme_ns_resize(nvme_ns_find(r.ss, 1), 8350, &r.err);
 	rig_settle(&r);
 	EXPECT(!rig_try(&r, r.mc, 0, aer, &e));
 	cmd_log(&r, r.mc, NVME_LID_CHANGED_NS, 4096, 0, page);

@@ -349,8 +349,6 @@ nvme_status nvme_get_features(struct nvme_req *r)
 		r->dw0 = (f->flags & F_NS ? CAP_NS : 0) | CAP_CHANGEABLE;
 		return NVME_SUCCESS;
 	}
-	if (r->len)
-		memset(r->buf, 0, r->len);
 	return f->get(r, sel == SEL_CURRENT ? &r->ctrl->feat : &r->ctrl->feat_saved_default);
 }
 

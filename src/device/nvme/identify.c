@@ -1,6 +1,6 @@
 /* Identify: what the controller and its namespaces say about themselves.
  *
- * Called through nvme_admin_rows with req->buf as a 4096-byte page. Device thread.
+ * Called through nvme_admin_rows with req->buf as a zeroed page of 4096 bytes. Device thread.
  *
  * A controller shows its guest the identity it moved in with (ctrl->who), its own namespaces under the guest's numbers, and
  * of other controllers nothing: only an MMC gets lists of the whole subsystem, primary and secondary capabilities, state
@@ -351,7 +351,6 @@ static const struct id_row id_rows[] = {
 
 nvme_status nvme_identify(struct nvme_req *r)
 {
-	memset(r->buf, 0, ID_BYTES);
 	for (unsigned i = 0; i < ARRAY_LEN(id_rows); i++)
 		if (id_rows[i].cns == nvme_identify_cns(&r->sqe) && (!id_rows[i].mmc || r->ctrl->mmc))
 			return id_rows[i].fill(r);

@@ -183,7 +183,7 @@ nvme_status nvme_get_log(struct nvme_req *r)
 
 	if (status != NVME_SUCCESS)
 		return status;
-	memset(r->buf, 0, r->len);	/* behind the page's end: zeroes */
+	/* Behind the page's end stay the zeroes the core put there. */
 	memcpy(r->buf, page + log_offset(r), MIN(r->len, row->bytes - log_offset(r)));
 	if (!nvme_get_log_rae(&r->sqe))
 		nvme_event_log_read(r->ctrl, row->lid);

@@ -325,8 +325,8 @@ static nvme_status judge_flags(const struct nvme_req *req)
 
 	if (!req->row)
 		return NVME_INVALID_OPCODE;
-	if (req->row->flags & NVME_ROW_MMC && !req->ctrl->mmc)
-		return NVME_INVALID_OPCODE;
+	if (req->row->flags & NVME_ROW_MMC && (!req->ctrl->mmc || req->ctrl->ss->cfg.no_hmlm))
+		return NVME_INVALID_OPCODE; /* whatever its fields and data are */
 	if (req->sqe.flags & NVME_FUSE_MASK)
 		return NVME_INVALID_FIELD; /* FUSES = 0 */
 	if (psdt == NVME_PSDT_MASK)

@@ -65,7 +65,7 @@ WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 	D(inflight, "follows from HELD") D(held_count, "follows from HELD") D(bufs, "memory") D(bufs_free, "as reqs")             \
 	D(stats, "this server's counters, for its operator")                                   \
 	D(sq_top, "follows from the SQs") D(cq_top, "follows from the CQs") D(sq_turn, "fairness only") \
-	D(shn_io, "none after a drain") D(shn_none, "constant") D(shn_out, "false after a drain") \
+	D(shn_io, "none after a drain") D(shn_out, "false after a drain") \
 	D(shn_ns, "a shutdown under way starts over: flushing twice is harmless")              \
 	C(AERS, aer) C(AERS, aer_count) C(EVENTS, event) C(EVENTS, event_count)                \
 	V(NOTICES, event_masked) A(NOTICES, changed_ns, 4)                                     \
