@@ -108,6 +108,23 @@ void bench_pin(int cpu)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
+int bench_thread(int cpu, pthread_t *t, void *(*fn)(void *), void *arg)
+{
+	pthread_attr_t a;
+	cpu_set_t set;
+	int rc;
+
+	CPU_ZERO(&set);
+	pthread_attr_init(&a);
+	if (cpu >= 0) {
+		CPU_SET(cpu, &set);
+		pthread_attr_setaffinity_np(&a, sizeof(set), &set);
+	}
+	rc = -pthread_create(t, &a, fn, arg);
+	pthread_attr_destroy(&a);
+	return rc;
+}
+
 uint64_t bench_rss(int pid)
 {
 	char path[64];

@@ -7,6 +7,8 @@
 #ifndef FERRY_CMD_BENCH_H
 #define FERRY_CMD_BENCH_H
 
+#include <pthread.h>
+
 #include "base/bytes.h"
 #include "base/err.h"
 #include "env/env.h"
@@ -54,9 +56,9 @@ typedef double bench_fn(struct bench *b, void *ctx);
 int bench_turns(struct bench *b, bench_fn *ours, bench_fn *yard, void *ctx, struct bench_out *out);
 double bench_median(double *v, unsigned n);
 uint64_t bench_now(void);		/* ns */
-uint64_t bench_cpu(void);		/* ns this thread has run */
 uint64_t bench_tsc(void);
 void bench_pin(int cpu);		/* this thread; -1: anywhere */
+int bench_thread(int cpu, pthread_t *, void *(*fn)(void *), void *arg);	/* one that starts there; 0 or -errno */
 uint64_t bench_rss(int pid);		/* bytes; 0: unknown */
 static inline uint64_t bench_random(uint64_t *s)	/* xorshift64*: fast, and good enough to defeat a prefetcher */
 {

@@ -2,7 +2,7 @@
 #include "cmd/bench_rig.h"
 
 #include <errno.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -41,8 +41,7 @@ struct brig {
 	/* the device's thread */
 	pthread_t thread;
 	bool running;
-	atomic_bool stop;
-	int cpu;
+	atomic_bool stop, up;
 	uint64_t ticks, commands;
 	/* the manager's part */
 	bool tracking, head_out;
@@ -130,8 +129,8 @@ static void *device_thread(void *arg)
 	struct brig *r = arg;
 	uint64_t before = completed(r);
 
-	bench_pin(r->cpu);
 	r->ticks = 0;
+	atomic_store(&r->up, true);
 	while (!atomic_load_explicit(&r->stop, memory_order_relaxed)) {
 		uint64_t t = bench_tsc();
 
@@ -144,11 +143,13 @@ static void *device_thread(void *arg)
 
 void brig_run(struct brig *r, const struct bench *b)
 {
-	r->cpu = b->cpu_device;
 	r->bad = 0;
 	atomic_store(&r->stop, false);
+	atomic_store(&r->up, false);
 	bench_pin(b->cpu_host);
-	r->running = !pthread_create(&r->thread, NULL, device_thread, r);
+	r->running = !bench_thread(b->cpu_device, &r->thread, device_thread, r);
+	while (r->running && !atomic_load(&r->up))	/* its start is not what is measured */
+		sched_yield();
 }
 
 void brig_halt(struct brig *r)
@@ -379,13 +380,21 @@ static int start(struct brig *r, struct side *s, unsigned io_queues, struct err 
 	return rc;
 }
 
-/* The load's own pair behind those the driver made: the rings lie in the load's memory, which only the load touches. */
+/* The load's own pair in the place of the driver's last one: its rings lie in the load's memory, which only the load touches. */
 static int load_queue(struct brig *r, unsigned qid, struct err *err)
 {
+	static const uint8_t gone[] = { NVME_OP_DELETE_SQ, NVME_OP_DELETE_CQ };
 	struct hnvme_cmd c = { 0 };
 	int rc;
 
 	hqueue_init(&r->q, r->mem, qid, BRIG_RING, 0, BRIG_RING * sizeof(struct nvme_sqe));
+	for (unsigned i = 0; i < ARRAY_LEN(gone); i++) {
+		c.sqe = (struct nvme_sqe){ .opc = gone[i] };
+		nvme_create_cq_qid_put(&c.sqe, qid);
+		rc = brig_admin(r, false, &c, NULL, err);
+		if (rc)
+			return rc;
+	}
 	for (unsigned sq = 0; sq < 2; sq++) {
 		c.sqe = (struct nvme_sqe){ .opc = sq ? NVME_OP_CREATE_SQ : NVME_OP_CREATE_CQ };
 		nvme_create_cq_qid_put(&c.sqe, qid);
@@ -458,7 +467,7 @@ struct brig *brig_new(const struct brig_cfg *cfg, struct err *err)
 	if (!rc)
 		rc = start(r, &r->mmc, 1, err);
 	if (!rc)
-		rc = start(r, &r->mc, cfg->queues - 1, err);
+		rc = start(r, &r->mc, cfg->queues, err);
 	if (!rc)
 		rc = load_queue(r, cfg->queues, err);
 	if (!rc)

@@ -1,7 +1,7 @@
 /* The yardsticks: what this machine can do when nothing but the bare thing is done. Each runs for b->turn_ns. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -54,13 +54,12 @@ double bench_yard_memcpy(struct bench *b)
 
 /* ---- ping-pong */
 
-struct pong { _Alignas(128) atomic_uint ping; _Alignas(128) atomic_uint pong; atomic_bool stop; int cpu; };
+struct pong { _Alignas(128) atomic_uint ping; _Alignas(128) atomic_uint pong; atomic_bool stop; };
 
 static void *pong_thread(void *arg)
 {
 	struct pong *p = arg;
 
-	bench_pin(p->cpu);
 	while (!atomic_load_explicit(&p->stop, memory_order_relaxed)) {
 		unsigned v = atomic_load_explicit(&p->ping, memory_order_acquire);
 
@@ -71,18 +70,21 @@ static void *pong_thread(void *arg)
 
 double bench_yard_pingpong(struct bench *b)
 {
-	struct pong p = { .cpu = b->cpu_device };
+	struct pong p = { 0 };
 	uint64_t begin, now;
 	unsigned n = 0;
 	pthread_t t;
 
-	if (pthread_create(&t, NULL, pong_thread, &p))
-		return err_set(&b->err, -EAGAIN, "no second thread"), -1;
 	bench_pin(b->cpu_host);
+	if (bench_thread(b->cpu_device, &t, pong_thread, &p))
+		return err_set(&b->err, -EAGAIN, "no second thread"), -1;
+	for (atomic_store(&p.ping, ++n); atomic_load(&p.pong) != n;)
+		sched_yield();
+	n = 0;
 	for (begin = now = bench_now(); now - begin < b->turn_ns; now = bench_now())
 		for (unsigned i = 0; i < LOOK_EVERY; i++) {
-			atomic_store_explicit(&p.ping, ++n, memory_order_release);
-			while (atomic_load_explicit(&p.pong, memory_order_acquire) != n)
+			atomic_store_explicit(&p.ping, ++n + 1, memory_order_release);
+			while (atomic_load_explicit(&p.pong, memory_order_acquire) != n + 1)
 				;
 		}
 	atomic_store(&p.stop, true);
@@ -92,7 +94,7 @@ double bench_yard_pingpong(struct bench *b)
 
 /* ---- one TCP stream over loopback */
 
-struct sink { int listener; uint64_t bytes; int cpu; };
+struct sink { int listener; uint64_t bytes; };
 
 static void *sink_thread(void *arg)
 {
@@ -101,7 +103,6 @@ static void *sink_thread(void *arg)
 	int fd = accept(s->listener, NULL, NULL);
 	ssize_t n;
 
-	bench_pin(s->cpu);
 	while (buf && fd >= 0 && (n = recv(fd, buf, PIECE * 8, 0)) > 0)
 		s->bytes += (uint64_t)n;
 	if (fd >= 0)
@@ -126,12 +127,12 @@ static int listen_local(struct sockaddr_in *a)
 double bench_yard_tcp(struct bench *b)
 {
 	struct sockaddr_in a;
-	struct sink s = { .listener = listen_local(&a), .cpu = b->cpu_host };
+	struct sink s = { .listener = listen_local(&a) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), rc = -1;
 	uint64_t begin = bench_now(), at = 0;
 	pthread_t t;
 
-	if (s.listener < 0 || fd < 0 || connect(fd, (void *)&a, sizeof(a)) || pthread_create(&t, NULL, sink_thread, &s))
+	if (s.listener < 0 || fd < 0 || connect(fd, (void *)&a, sizeof(a)) || bench_thread(b->cpu_host, &t, sink_thread, &s))
 		goto out;
 	bench_pin(b->cpu_device);
 	for (rc = 0; bench_now() - begin < b->turn_ns; at = (at + PIECE) % (b->v->size - PIECE))
