@@ -11,10 +11,10 @@
 
 enum { QUEUES = 64, PIECE = 64 * 1024, CTRLS = 16, CSVI = 1, ROUNDS = 21 };
 
-/* ---- Suspend, Get, Set, Resume of a controller with all its queues. The image goes back into the controller it came from: for the
- * device that is the same work, and what it says afterwards is known. */
+/* ---- what a move does to the controllers while its guest stands still: Suspend and Get at the source, Set and Resume at a target that
+ * was made and suspended before. Both are in one subsystem here; for the device it is the same work. */
 
-struct trip { struct brig *r; uint8_t *buf; uint8_t uuid; uint64_t bytes, get_ns, set_ns, gap_ns; };
+struct trip { struct brig *r; struct nvme_ctrl *to; uint8_t *buf; uint8_t uuid; uint64_t bytes, get_ns, set_ns, gap_ns; };
 
 static int send(struct trip *t, struct bench *b, struct hnvme_cmd *c, uint64_t *took)
 {
@@ -41,27 +41,58 @@ static int get(struct trip *t, struct bench *b, uint64_t *took)
 	return rc;
 }
 
-static int trip(struct trip *t, struct bench *b)
+static int to_controller(struct trip *t, struct bench *b, uint16_t cntlid, bool go)
 {
 	struct hnvme_cmd c = { 0 };
-	uint64_t begin = bench_now(), ns;
+	uint64_t ns;
+
+	if (go)
+		hmlm_resume(&c.sqe, cntlid);
+	else
+		hmlm_suspend(&c.sqe, cntlid, NVME_STYPE_SUSPEND, false);
+	return send(t, b, &c, &ns);
+}
+
+static int set(struct trip *t, struct bench *b)
+{
+	struct hnvme_cmd c = { .data = t->buf, .len = (uint32_t)t->bytes };
+
+	hmlm_set_state(&c.sqe, nvme_ctrl_cntlid(t->to), NVME_SEQ_ONLY, CSVI, t->uuid, 0, c.len / 4);
+	return send(t, b, &c, &t->set_ns);
+}
+
+static int target_make(struct trip *t, struct bench *b)
+{
+	struct nvme_ctrl_cfg mc = { 0 };
 	int rc;
 
-	hmlm_suspend(&c.sqe, brig_cntlid(t->r), NVME_STYPE_SUSPEND, false);
-	rc = send(t, b, &c, &ns);
+	t->to = nvme_ctrl_new(brig_subsys(t->r), &mc, &b->err);
+	if (!t->to)
+		return -ENOMEM;
+	rc = nvme_ctrl_attach(t->to, BRIG_NS, nvme_ns_find(brig_subsys(t->r), BRIG_NS));
+	return rc ? rc : to_controller(t, b, nvme_ctrl_cntlid(t->to), false);
+}
+
+static int trip(struct trip *t, struct bench *b)
+{
+	int rc = target_make(t, b);
+	uint64_t begin = bench_now();
+
+	if (!rc)
+		rc = to_controller(t, b, brig_cntlid(t->r), false);
 	if (!rc)
 		rc = get(t, b, &t->get_ns);
-	c.data = t->buf;
-	c.len = (uint32_t)t->bytes;
-	hmlm_set_state(&c.sqe, brig_cntlid(t->r), NVME_SEQ_ONLY, CSVI, t->uuid, 0, c.len / 4);
 	if (!rc)
-		rc = send(t, b, &c, &t->set_ns);
-	c = (struct hnvme_cmd){ 0 };
-	hmlm_resume(&c.sqe, brig_cntlid(t->r));
+		rc = set(t, b);
 	if (!rc)
-		rc = send(t, b, &c, &ns);
+		rc = to_controller(t, b, nvme_ctrl_cntlid(t->to), true);
 	t->gap_ns = bench_now() - begin;
-	return rc;
+	if (t->to) {
+		nvme_ctrl_set_online(t->to, false);
+		nvme_ctrl_free(t->to);
+	}
+	t->to = NULL;
+	return rc ? rc : to_controller(t, b, brig_cntlid(t->r), true);
 }
 
 static int vendor_format(struct trip *t, struct bench *b)
@@ -160,23 +191,25 @@ int bench_mem_ctrl(struct bench *b, struct bench_out *out)
 	return 0;
 }
 
-/* The worst set there is: every other granule. A set that is full or nearly empty takes next to nothing. */
+/* What the mover keeps of a namespace: the changed blocks, here the worst there is, every other granule; and the ranges it must ask
+ * about, which are large ones. Sets that are full or nearly empty take next to nothing. */
 int bench_mem_tracked(struct bench *b, struct bench_out *out)
 {
-	const uint64_t bytes = 64 * GIB;
-	struct dirty d[2] = { { 0 } };
+	const uint64_t blocks = 64 * GIB / 4096, run = MIB / 4096;
+	struct dirty changed = { 0 }, ask = { 0 };
 	struct mallinfo2 before = mallinfo2(), after;
-	int rc = 0;
+	int rc = dirty_init(&changed, blocks, 4096);
 
-	for (unsigned k = 0; !rc && k < 2; k++) {
-		rc = dirty_init(&d[k], bytes / 4096, 4096);
-		for (uint64_t i = 0; !rc && i < bytes / 4096; i += 2)
-			dirty_add(&d[k], i, 1);
-	}
+	if (!rc)
+		rc = dirty_init(&ask, blocks, 4096);
+	for (uint64_t i = 0; !rc && i < blocks; i += 2)
+		dirty_add(&changed, i, 1);
+	for (uint64_t i = 0; !rc && i < blocks; i += 2 * run)
+		dirty_add(&ask, i, run);
 	after = mallinfo2();
-	dirty_fini(&d[0]);
-	dirty_fini(&d[1]);
+	dirty_fini(&changed);
+	dirty_fini(&ask);
 	out->value = out->ratio = (double)(after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) * 16 / MIB;
-	snprintf(out->note, sizeof(out->note), "the mover's two sets of one namespace with every other 4 KiB changed, measured at 64 GiB and scaled");
+	snprintf(out->note, sizeof(out->note), "the mover's sets with every other 4 KiB changed, measured at 64 GiB and scaled");
 	return rc ? err_set(&b->err, rc, "no memory for a dirty set") : 0;
 }
