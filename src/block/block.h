@@ -62,6 +62,9 @@ struct blk_ops {
 	int (*wait_fd)(struct blk *);
 	/* Frees it and all below it. No request may be out. */
 	void (*close)(struct blk *);
+	/* This range will soon be read or written: a backend in memory may fetch it into the cache. Only a hint, and nobody has judged
+	 * the range: any value must be harmless. May be NULL. */
+	void (*hint)(struct blk *, enum blk_op, uint64_t lba, uint64_t nlb);
 };
 
 static inline int blk_submit(struct blk *b, struct blk_io *io) { return b->ops->submit(b, io); }

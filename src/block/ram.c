@@ -16,6 +16,8 @@
 enum {
 	GRANULE_SHIFT = 12,
 	GRANULE = 1 << GRANULE_SHIFT,
+	CACHE_LINE = 64,
+	HINT_MAX = 32 * CACHE_LINE,	/* bytes of a range; measured: half as much and twice as much are slower */
 	GIVE_BACK_MIN = 64 * 1024,	/* bytes; below this zeroing is cheaper than the call that gives pages back */
 };
 
@@ -166,6 +168,23 @@ static int ram_submit(struct blk *b, struct blk_io *io)
 	}
 }
 
+/* About as much as the processor can have under way at a time; its own prefetcher then sees the pattern and takes the rest. */
+static void ram_hint(struct blk *b, enum blk_op op, uint64_t lba, uint64_t nlb)
+{
+	const uint8_t *p, *end;
+
+	if (!range_inside(lba, nlb, b->blocks))
+		return;
+	p = ram_of(b)->data + lba * b->block_bytes;
+	end = p + MIN(nlb * b->block_bytes, (uint64_t)HINT_MAX);
+	if (op == BLK_READ)
+		for (; p < end; p += CACHE_LINE)
+			__builtin_prefetch(p, 0, 2);
+	else
+		for (; p < end; p += CACHE_LINE)
+			__builtin_prefetch(p, 1, 2);
+}
+
 static int ram_poll(struct blk *b)
 {
 	(void)b;
@@ -249,7 +268,7 @@ static void ram_close(struct blk *b)
 
 static const struct blk_ops ram_ops = {
 	.name = "ram", .submit = ram_submit, .poll = ram_poll, .next_allocated = ram_next_allocated,
-	.resize = ram_resize, .wait_fd = ram_wait_fd, .close = ram_close,
+	.resize = ram_resize, .hint = ram_hint, .wait_fd = ram_wait_fd, .close = ram_close,
 };
 
 struct blk *blk_ram_open(uint32_t block_bytes, uint64_t blocks, struct err *err)

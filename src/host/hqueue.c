@@ -28,11 +28,15 @@ bool hqueue_reap(struct hqueue *q, uint8_t *base, struct nvme_cqe *out)
 {
 	uint8_t *slot = base + q->cq_off + (size_t)q->cq_head * sizeof(*out);
 	struct nvme_cqe c;
+	uint32_t last;
 
-	/* The phase tag is in the last dword the controller writes; what we copy after seeing it belongs to it. */
-	if ((__atomic_load_n(slot + offsetof(struct nvme_cqe, status), __ATOMIC_ACQUIRE) & 1) != q->phase)
+	/* The phase tag is in the last dword the controller writes; what we copy after seeing it belongs to it. The whole dword is
+	 * loaded at once, as it is stored at once. */
+	last = __atomic_load_n((uint32_t *)(void *)(slot + 12), __ATOMIC_ACQUIRE);
+	memcpy((uint8_t *)&c + 12, &last, 4);
+	if ((le16_get(c.status) & 1) != q->phase)
 		return false;
-	memcpy(&c, slot, sizeof(c));
+	memcpy(&c, slot, 12);
 	if (++q->cq_head == q->size) {
 		q->cq_head = 0;
 		q->phase ^= 1;

@@ -9,7 +9,10 @@
 
 #include "base/check.h"
 
-enum { BURST = 16 /* commands one queue may have before the next one has its turn */ };
+enum {
+	BURST = 16,	/* commands one queue may have before the next one has its turn */
+	HINT_AHEAD = 3	/* commands between a look and the command's turn: about as long as memory takes to answer */
+};
 
 /* ---- create and delete ---- */
 
@@ -336,6 +339,27 @@ static bool sq_ready(const struct nvme_ctrl *c, const struct nvme_sq *sq)
 	return sq->live && !sq->deleting && !sq->fetching && sq->head != sq->tail && sq->stuck != c->dev.gmem.generation;
 }
 
+/* Looks at the command that stands HINT_AHEAD behind the head and lets its backend warm up. The guest may change it meanwhile:
+ * nothing read here is kept or believed, the copy is made and judged when its turn comes. */
+static void sq_hint(struct nvme_ctrl *c, const struct nvme_sq *sq)
+{
+	unsigned slot = sq->head + (unsigned)HINT_AHEAD, nsid;
+	const struct nvme_sqe *s;
+	struct nvme_ns *ns;
+
+	if (!sq->qid || ring_distance(sq->head, sq->tail, sq->size) <= HINT_AHEAD)
+		return;
+	s = (const void *)(sq->ptr + 64u * (slot >= sq->size ? slot - sq->size : slot));
+	nsid = le32_get(s->nsid);
+	ns = nsid <= NVME_NSID_MAX ? c->attach[nsid] : NULL;
+	if (!ns || !ns->blk->ops->hint)
+		return;
+	if (s->opc == NVME_NVM_READ)
+		ns->blk->ops->hint(ns->blk, BLK_READ, nvme_slba(s), nvme_rw_nlb0(s) + 1u);
+	else if (s->opc == NVME_NVM_WRITE)
+		ns->blk->ops->hint(ns->blk, BLK_WRITE, nvme_slba(s), nvme_rw_nlb0(s) + 1u);
+}
+
 static unsigned sq_fetch(struct nvme_ctrl *c, struct nvme_sq *sq, unsigned max)
 {
 	struct gmem *g = &c->dev.gmem;
@@ -352,6 +376,7 @@ static unsigned sq_fetch(struct nvme_ctrl *c, struct nvme_sq *sq, unsigned max)
 
 		if (!req)
 			break;
+		sq_hint(c, sq);
 		memcpy(&req->sqe, sq->ptr + 64u * sq->head, sizeof(req->sqe));
 		req->sq = sq;
 		sq_advance(c, sq);
