@@ -287,7 +287,7 @@ static bool session_poll(struct in_session *s)
 {
 	enum in_state was = s->state;
 	bool did = false;
-	int rc = in_slots_poll(s);
+	int rc = s->state == IN_ENDING ? 0 : in_slots_poll(s);	/* ending: what failed has had its say, it must not block the way out */
 
 	if (!rc && s->conn && s->state != IN_PLACE && s->state != IN_ENDING) {
 		rc = in_apply_poll(s, &did);

@@ -521,6 +521,10 @@ static bool poll_moves(struct node *n)
 		return busy;
 	snprintf(n->why, sizeof(n->why), "%s", why ? why : "");
 	sim_trace(n->world, "%s move ended %d: %s", n->name, n->out_rc, n->why);
+	if (n->out_rc) {
+		n->failed++;
+		n->failed_rc = n->out_rc;
+	}
 	move_out_free(n->out);
 	n->out = NULL;
 	/* `not started` after a restart: nothing of the controller is left but the guest, which finds a new one. */

@@ -65,7 +65,8 @@ struct node {
 	char event[320], why[256];
 	struct move_progress last;
 	int out_rc;
-	unsigned moved;
+	unsigned moved, failed;
+	int failed_rc;
 };
 
 void node_init(struct node *, struct sim *, const char *name, const struct sim_cfg *);
