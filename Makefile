@@ -2,7 +2,7 @@
 B ?= build
 CC ?= gcc
 
-.PHONY: build check test sim fuzz lint demo clean deps
+.PHONY: build check test sim sim-breaks demo bench clean deps
 deps:
 	@tools/deps.sh
 
@@ -20,6 +20,18 @@ check: build
 
 test: deps
 	@tools/test.sh
+
+# The main job, on this machine: two servers, a guest that writes, a move there and back, everything checked.
+demo: build
+	@$(B)/src/cmd/ferry demo $(DEMO)
+
+SEEDS ?= 200
+sim: build
+	@$(B)/tests/ferry-sim --seeds $(SEEDS) --jobs $$(nproc)
+
+# Every design rule broken on purpose, one build each: the simulator must notice.
+sim-breaks: deps
+	@tools/sim-breaks.sh
 
 demo: build
 	@$(B)/src/cmd/ferry demo

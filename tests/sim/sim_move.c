@@ -2,7 +2,7 @@
  * that it comes to a good end. One seed, one exact run.
  *
  *   ferry-sim --seed N [-v]         one seed; -v shows every event
- *   ferry-sim --seeds N [--from M]  seeds M..M+N-1; stops at the first violation, and prints the command that repeats it
+ *   ferry-sim --seeds N [--from M] [--jobs J]   seeds M..M+N-1; stops at the first violation, and prints the command that repeats it
  *   ferry-sim --expect-violation    succeeds only if a violation is found (builds with -Dbreak=...)
  *
  * Checked at every step: at most one server's controller may run and at most one guest runs (rule 1). At the end: one owner, its
@@ -15,6 +15,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "sim/node.h"
 
@@ -371,41 +373,25 @@ static uint64_t end(struct scenario *s)
 	return hash;
 }
 
-int main(int argc, char **argv)
-{
-	static const struct option opts[] = { { "seed", 1, NULL, 's' }, { "seeds", 1, NULL, 'n' }, { "from", 1, NULL, 'f' },
-					      { "expect-violation", 0, NULL, 'x' }, { "verbose", 0, NULL, 'v' }, { 0 } };
-	uint64_t from = 1, count = 100, ops = 0, moved = 0;
-	bool verbose = false, expect = false;
-	static struct scenario s;
-	int c;
+struct tally { uint64_t ops, moved; };
 
-	while ((c = getopt_long(argc, argv, "s:n:f:xv", opts, NULL)) != -1) {
-		if (c == 's')
-			from = strtoull(optarg, NULL, 0), count = 1;
-		else if (c == 'n')
-			count = strtoull(optarg, NULL, 0);
-		else if (c == 'f')
-			from = strtoull(optarg, NULL, 0);
-		else if (c == 'x')
-			expect = true;
-		else if (c == 'v')
-			verbose = true;
-		else
-			return 2;
-	}
-	for (uint64_t seed = from; seed < from + count; seed++) {
+/* 0 all well; 1 a violation was printed (with expect: the first one found is good news). */
+static int run_seeds(uint64_t from, uint64_t count, uint64_t step, bool verbose, bool expect, const char *argv0, struct tally *t)
+{
+	static struct scenario s;
+
+	for (uint64_t seed = from; seed < from + count; seed += step) {
 		char why[512];
 		uint64_t h1;
 		bool ok = run(&s, seed, verbose);
 
-		ops += s.guest_ops;
-		moved += s.node[0].moved + s.node[1].moved;
+		t->ops += s.guest_ops;
+		t->moved += s.node[0].moved + s.node[1].moved;
 		snprintf(why, sizeof(why), "%s", s.violation);
 		h1 = end(&s);
 		if (!ok && expect) {
 			printf("caught at seed %" PRIu64 ": %s\n", seed, why);
-			return 0;
+			return 1;
 		}
 		if (ok && !expect && seed % 16 == 0) {	/* the same again: is it the same? */
 			run(&s, seed, false);
@@ -415,14 +401,73 @@ int main(int argc, char **argv)
 			}
 		}
 		if (!ok) {
-			printf("VIOLATION seed %" PRIu64 ": %s\n  repeat: %s --seed %" PRIu64 " -v\n", seed, why, argv[0], seed);
+			printf("VIOLATION seed %" PRIu64 ": %s\n  repeat: %s --seed %" PRIu64 " -v\n", seed, why, argv0, seed);
+			fflush(stdout);
 			return 1;
 		}
 	}
-	if (expect) {
-		printf("nothing was caught in %" PRIu64 " seeds\n", count);
-		return 1;
-	}
-	printf("%" PRIu64 " seeds, %" PRIu64 " moves ended well, %" PRIu64 " guest commands, no violation\n", count, moved, ops);
 	return 0;
+}
+
+/* Each process takes every jobs-th seed and tells its sums through a pipe. */
+static int run_jobs(uint64_t from, uint64_t count, unsigned jobs, const char *argv0, struct tally *t)
+{
+	int fd[2], bad = 0, status;
+
+	if (pipe(fd))
+		return 2;
+	for (unsigned j = 0; j < jobs; j++) {
+		pid_t pid = fork();
+		struct tally mine = { 0 };
+
+		if (pid < 0)
+			return 2;
+		if (pid)
+			continue;
+		bad = run_seeds(from + j, count > j ? count - j : 0, jobs, false, false, argv0, &mine);
+		_exit(write(fd[1], &mine, sizeof(mine)) == sizeof(mine) ? bad : 2);
+	}
+	for (unsigned j = 0; j < jobs; j++) {
+		struct tally one;
+
+		if (wait(&status) < 0 || !WIFEXITED(status) || WEXITSTATUS(status))
+			bad = 1;
+		else if (read(fd[0], &one, sizeof(one)) == sizeof(one))
+			t->ops += one.ops, t->moved += one.moved;
+	}
+	close(fd[0]);
+	close(fd[1]);
+	return bad;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option opts[] = { { "seed", 1, NULL, 's' }, { "seeds", 1, NULL, 'n' }, { "from", 1, NULL, 'f' },
+					      { "jobs", 1, NULL, 'j' }, { "expect-violation", 0, NULL, 'x' },
+					      { "verbose", 0, NULL, 'v' }, { 0 } };
+	uint64_t from = 1, count = 100;
+	struct tally t = { 0 };
+	bool verbose = false, expect = false;
+	unsigned jobs = 1;
+	int c, rc;
+
+	while ((c = getopt_long(argc, argv, "s:n:f:j:xv", opts, NULL)) != -1) {
+		switch (c) {
+		case 's': from = strtoull(optarg, NULL, 0), count = 1; break;
+		case 'n': count = strtoull(optarg, NULL, 0); break;
+		case 'f': from = strtoull(optarg, NULL, 0); break;
+		case 'j': jobs = MAX(1u, (unsigned)strtoul(optarg, NULL, 0)); break;
+		case 'x': expect = true; break;
+		case 'v': verbose = true; break;
+		default: return 2;
+		}
+	}
+	rc = jobs > 1 && !expect ? run_jobs(from, count, jobs, argv[0], &t) : run_seeds(from, count, 1, verbose, expect, argv[0], &t);
+	if (expect && !rc)
+		printf("nothing was caught in %" PRIu64 " seeds\n", count);
+	if (expect)
+		return !rc;
+	if (!rc)
+		printf("%" PRIu64 " seeds, %" PRIu64 " moves ended well, %" PRIu64 " guest commands, no violation\n", count, t.moved, t.ops);
+	return rc;
 }
