@@ -13,7 +13,8 @@ $(B)/build.ninja: deps
 build: $(B)/build.ninja
 	@ls tests/*/test_*.c > $(B)/.tests.new 2>/dev/null; \
 	cmp -s $(B)/.tests.new $(B)/.tests || { meson setup --reconfigure $(B) >/dev/null && mv $(B)/.tests.new $(B)/.tests; }
-	@ninja -C $(B) --quiet
+	@ninja -C $(B) --quiet | grep -v 'no work to do' || true
+	@ninja -C $(B) -n | grep -q 'no work to do'
 
 check: build
 	meson test -C $(B) --suite quick --print-errorlogs
@@ -32,9 +33,6 @@ sim: build
 # Every design rule broken on purpose, one build each: the simulator must notice.
 sim-breaks: deps
 	@tools/sim-breaks.sh
-
-demo: build
-	@$(B)/src/cmd/ferry demo
 
 clean:
 	rm -rf build build-* demo-work
