@@ -44,6 +44,11 @@ static const struct bench_row rows[] = {
 	{ "device-gap", "Suspend sent -> Resume done, 64 queue pairs", "us", NULL, BENCH_AT_MOST, 1000, 0, bench_device_gap },
 	{ "memory-ctrl", "memory of a controller", "MiB", NULL, BENCH_AT_MOST, 1, 0, bench_mem_ctrl },
 	{ "memory-tracked", "memory per TiB that is tracked", "MiB", NULL, BENCH_AT_MOST, 64, 0, bench_mem_tracked },
+	{ "bulk", "copy between two servers, plain", "B/s", "one TCP stream over loopback", BENCH_AT_LEAST, 0.50, 0, bench_bulk },
+	{ "gap", "the guest's gap in a move, median", "ms", NULL, BENCH_AT_MOST, 10, 0, bench_gap },
+	{ "gap-worst", "the guest's gap in a move, worst", "ms", NULL, BENCH_AT_MOST, 50, 0, bench_gap_worst },
+	{ "link-bytes", "bytes on the link per byte to be moved", "", NULL, BENCH_AT_MOST, 1.15, 0, bench_link_bytes },
+	{ "idle", "idle server with 10 guests", "%", NULL, BENCH_AT_MOST, 1, 0, bench_idle },
 };
 
 /* ---- tools */
@@ -83,15 +88,18 @@ static double tsc_hz(void)
 #endif
 }
 
+static cpu_set_t allowed;
+
+void bench_pin_off(void) { sched_setaffinity(0, sizeof(allowed), &allowed); }
+
 /* The first two processors we may use: one for the device, one for its host. */
 static void choose_cpus(struct bench *b)
 {
 	int cpu[2] = { -1, -1 }, n = 0;
-	cpu_set_t set;
 
-	if (!sched_getaffinity(0, sizeof(set), &set))
+	if (!sched_getaffinity(0, sizeof(allowed), &allowed))
 		for (int i = 0; i < CPU_SETSIZE && n < 2; i++)
-			if (CPU_ISSET(i, &set))
+			if (CPU_ISSET(i, &allowed))
 				cpu[n++] = i;
 	b->cpu_host = n == 2 ? cpu[0] : -1;
 	b->cpu_device = n == 2 ? cpu[1] : -1;
