@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -171,6 +172,8 @@ int bench_turns(struct bench *b, bench_fn *ours, bench_fn *yard, void *ctx, stru
 		y[i] = o[i] >= 0 && yard ? yard(b, ctx) : 0;
 		if (o[i] < 0 || y[i] < 0)
 			return -EIO;
+		if (stop_wanted)
+			return err_set(&b->err, -EINTR, "interrupted");
 		r[i] = yard ? o[i] / y[i] : o[i];
 	}
 	out->value = bench_median(o, BENCH_TURNS);
@@ -178,6 +181,15 @@ int bench_turns(struct bench *b, bench_fn *ours, bench_fn *yard, void *ctx, stru
 	out->ratio = bench_median(r, BENCH_TURNS);
 	return 0;
 }
+
+/* Interrupted, the row under way ends as it can, cleans up behind itself, and no other begins. */
+static volatile sig_atomic_t stop_wanted;
+static void on_signal(int sig)
+{
+	(void)sig;
+	stop_wanted = 1;
+}
+bool bench_stopped(void) { return stop_wanted; }
 
 /* ---- printing */
 
@@ -300,6 +312,7 @@ static int prepare(struct bench *b, struct bench_vals *v)
 
 int cmd_bench(const struct command *self, void *vals, int argc, char **argv)
 {
+	struct sigaction sa = { .sa_handler = on_signal };
 	struct bench b = { .v = vals };
 	struct bench_vals *v = vals;
 	unsigned n = 0;
@@ -319,7 +332,9 @@ int cmd_bench(const struct command *self, void *vals, int argc, char **argv)
 		fprintf(stderr, "ferry bench: %s\n", b.err.text);
 		return EXIT_FERRY_FAILED;
 	}
-	for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	for (unsigned i = 0; i < ARRAY_LEN(rows) && !stop_wanted; i++)
 		if (wanted(v, &rows[i]))
 			run_row(&b, &rows[i]);
 	brig_free(b.ram);

@@ -59,6 +59,7 @@ uint64_t bench_now(void);		/* ns */
 uint64_t bench_tsc(void);
 void bench_pin(int cpu);		/* this thread; -1: anywhere */
 int bench_thread(int cpu, pthread_t *, void *(*fn)(void *), void *arg);	/* one that starts there; 0 or -errno */
+bool bench_stopped(void);		/* a signal came: end, clean up */
 void bench_pin_off(void);		/* this thread and what it starts may run anywhere again */
 uint64_t bench_rss(int pid);		/* bytes; 0: unknown */
 static inline uint64_t bench_random(uint64_t *s)	/* xorshift64*: fast, and good enough to defeat a prefetcher */

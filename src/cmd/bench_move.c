@@ -71,6 +71,11 @@ static int write_config(struct stage *st, unsigned i, unsigned guests, bool vm, 
 	return fclose(f) ? err_set(&st->b->err, -EIO, "cannot write %s", path) : 0;
 }
 
+static int interrupted(struct stage *st)
+{
+	return bench_stopped() ? err_set(&st->b->err, -EINTR, "interrupted") : 0;
+}
+
 static int site_start(struct stage *st, unsigned i, unsigned guests, bool vm)
 {
 	struct site *s = &st->site[i];
@@ -84,7 +89,7 @@ static int site_start(struct stage *st, unsigned i, unsigned guests, bool vm)
 	rc = write_config(st, i, guests, vm, config, sizeof(config));
 	if (!rc)
 		rc = proc_start(&s->serve, "ferry serve", st->log, argv, &st->b->err);
-	for (int n = 0; !rc && n < START_S * 50; n++) {
+	for (int n = 0; !rc && n < START_S * 50 && !(rc = interrupted(st)); n++) {
 		struct rpc_peer *p = rpc_peer_open(s->control, &st->b->err);
 
 		rpc_peer_close(p);
@@ -149,6 +154,8 @@ static int guest_start(struct stage *st, unsigned slot, unsigned g, struct site 
 	guest_end(&st->guest[slot]);
 	rc = proc_start(&st->guest[slot], "ferry guest", st->log, incoming ? arriving : fresh, &st->b->err);
 	for (int n = 0; !rc && stat(ctl, &sb); n++) {
+		if (interrupted(st))
+			return -EINTR;
 		if (!proc_running(&st->guest[slot]) || n > START_S * 50)
 			return err_set(&st->b->err, -ECHILD, "a guest did not start");
 		usleep(20000);
@@ -235,7 +242,7 @@ static int fill(struct stage *st, struct site *s)
 		memcpy(p + i, &w, 8);
 	}
 	rc = p ? io(st, s, NVME_NVM_WRITE, 0, SEED_BYTES / BLOCK - 1, p, SEED_BYTES) : -ENOMEM;
-	for (; !rc && have < all; have += w) {
+	for (; !rc && have < all && !(rc = interrupted(st)); have += w) {
 		w = MIN(MIN(have, all - have), (uint64_t)COPY_BLOCKS * COPY_RANGES);
 		rc = copy(st, s, have, w);
 	}
@@ -314,7 +321,7 @@ static int bulk_once(struct bench *b, double *rate)
 {
 	struct moved m = { 0 };
 	struct stage st;
-	int rc = stage_open(&st, b, b->v->size);
+	int rc = stage_open(&st, b, MIN(b->v->size, 512 * MIB));
 
 	for (unsigned i = 0; !rc && i < 2; i++)
 		rc = site_start(&st, i, 1, false);
@@ -470,7 +477,7 @@ int bench_idle(struct bench *b, struct bench_out *out)
 	for (unsigned g = 0; !rc && g < GUESTS; g++)
 		rc = guest_start(&st, g, g, s, 0, false);
 	for (int n = 0; !rc && !attached(&st, s, GUESTS); n++)
-		rc = n < START_S * 10 ? usleep(100000) : err_set(&b->err, -ETIMEDOUT, "the guests did not all attach");
+		rc = interrupted(&st) ? -EINTR : n < START_S * 10 ? usleep(100000) : err_set(&b->err, -ETIMEDOUT, "the guests did not all attach");
 	if (!rc) {
 		usleep(500000);	/* their drivers have come up by then */
 		ns = cpu_ns(s->serve.pid);
