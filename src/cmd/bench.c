@@ -162,6 +162,15 @@ double bench_median(double *v, unsigned n)
 	return n & 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
+/* Interrupted, the row under way ends as it can, cleans up behind itself, and no other begins. */
+static volatile sig_atomic_t stop_wanted;
+static void on_signal(int sig)
+{
+	(void)sig;
+	stop_wanted = 1;
+}
+bool bench_stopped(void) { return stop_wanted; }
+
 int bench_turns(struct bench *b, bench_fn *ours, bench_fn *yard, void *ctx, struct bench_out *out)
 {
 	double o[BENCH_TURNS], y[BENCH_TURNS], r[BENCH_TURNS];
@@ -181,15 +190,6 @@ int bench_turns(struct bench *b, bench_fn *ours, bench_fn *yard, void *ctx, stru
 	out->ratio = bench_median(r, BENCH_TURNS);
 	return 0;
 }
-
-/* Interrupted, the row under way ends as it can, cleans up behind itself, and no other begins. */
-static volatile sig_atomic_t stop_wanted;
-static void on_signal(int sig)
-{
-	(void)sig;
-	stop_wanted = 1;
-}
-bool bench_stopped(void) { return stop_wanted; }
 
 /* ---- printing */
 
