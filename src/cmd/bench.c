@@ -1,6 +1,6 @@
 /* `ferry bench`: how fast this is on this machine, as ratios to what the machine itself can do. bench.h says how.
  *
- * The rows and their goals are those of docs/bench.md. A row that cannot be measured says why; nothing is asserted here: a
+ * The rows and their goals are one table. A row that cannot be measured says why; nothing is asserted here: a
  * goal that is missed on a busy machine is no error.
  */
 #include "cmd/bench_rig.h"
