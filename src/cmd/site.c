@@ -302,11 +302,16 @@ static int wait_vm(struct served *g, struct err *err)
 	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
 	int rc = g->vm->ops->open(g->vm, &info, err);
 
-	if (rc != -EAGAIN && rc != -ENOENT && rc != -ECONNREFUSED)
+	if (!rc && (!has_vm(g) || vuser_server_attached(g->sock)))
+		return 0; /* warm: it sees its controller before anything is paused */
+	if (rc && rc != -EAGAIN && rc != -ENOENT && rc != -ECONNREFUSED)
 		return rc;
 	if (env_now_ns(g->s->env) < g->place_until_ns)
 		return -EAGAIN;
 	vm_path(g, path, sizeof(path));
+	if (!rc)
+		return err_set(err, -ETIMEDOUT, "the guest that waits at %s does not connect to its controller; start it with --socket %s%s%s%s",
+			       path, g->cfg ? g->cfg->socket : g->s->cfg.server.run_dir, g->cfg ? "" : "/", g->cfg ? "" : g->name, g->cfg ? "" : ".sock");
 	return err_set(err, -ETIMEDOUT, "no guest waits at %s; start it there first: ferry guest --incoming --control %s", path, path);
 }
 

@@ -28,6 +28,10 @@ static void stop_now(void)
 
 void test_stop_phase(const char *phase)
 {
+	bool over = !strcmp(phase, "done") || !strcmp(phase, "failed");
+
+	if (counting && over)
+		stop_now();	/* the move was quicker than its turns */
 	if (!at[0] || counting || strcmp(phase, at))
 		return;
 	counting = true;
