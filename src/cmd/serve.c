@@ -23,6 +23,7 @@
 enum {
 	SPIN_NS = 50 * 1000,		/* idle this long before the first sleep */
 	SLEEP_MIN_NS = 20 * 1000, SLEEP_MAX_NS = 2 * 1000 * 1000,
+	DOZE_NS = 1000 * 1000 * 1000, SLEEP_DOZE_NS = 10 * 1000 * 1000, /* longer sleeps once nothing came for a second */
 	SLEEP_ANY_NS = 250 * 1000 * 1000, /* command timeouts are looked at this often */
 	LOOK_EVERY = 64,		/* turns between looks at control and link sockets while busy */
 	STOP_LIMIT_S = 15		/* for moves to be undone */
@@ -216,6 +217,15 @@ static bool poll_devices(struct serve *s)
 	return any;
 }
 
+/* Doorbells in shared memory wake nobody, so they are looked at: often at first, and ever more rarely the longer nothing came.
+ * Whoever rings after a long silence waits up to 10 ms, once; trapped doorbells never wait. */
+static uint64_t look_again_ns(uint64_t idle)
+{
+	if (idle > DOZE_NS)
+		return SLEEP_DOZE_NS;
+	return MIN(MAX(idle / 8, (uint64_t)SLEEP_MIN_NS), (uint64_t)SLEEP_MAX_NS);
+}
+
 static uint64_t deadline(struct serve *s, uint64_t now)
 {
 	struct device *mmc = nvme_ctrl_device(s->mmc_ctrl);
@@ -231,7 +241,7 @@ static uint64_t deadline(struct serve *s, uint64_t now)
 		must_look |= g->leaving || (g->sock && g->mapped && vuser_server_attached(g->sock));
 	}
 	if (must_look)
-		t = MIN(t, now + MIN(MAX(idle / 8, (uint64_t)SLEEP_MIN_NS), (uint64_t)SLEEP_MAX_NS));
+		t = MIN(t, now + look_again_ns(idle));
 	return t;
 }
 
