@@ -252,7 +252,8 @@ static void turn(struct serve *s)
 
 	any |= site_poll(s);
 	test_stop_turn();
-	if (++s->turn % LOOK_EVERY == 0 || s->io_ready)
+	/* An answer or event that devices or moves have just made is on no descriptor yet: nothing but this look sends it. */
+	if (++s->turn % LOOK_EVERY == 0 || s->io_ready || !rpc_drained(s->rpc))
 		any |= poll_sockets(s);
 	if (any && s->turn % LOOK_EVERY)
 		return; /* the clock and epoll cost more than a command */

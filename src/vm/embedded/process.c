@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "host/port_vuser.h"
+#include "spec/nvme.h"
 #include "transport/vuser_client.h"
 #include "vm/embedded/control.h"
 
@@ -31,6 +32,7 @@ struct process {
 	uint64_t ctl_bytes;
 	int ctl_fd, listen_fd, client[CLIENTS];
 	bool fresh;			/* memory that came from elsewhere was not looked at yet */
+	bool look;			/* the controller was not looked at since */
 	bool ending;			/* quit was asked for: verifying */
 	unsigned idle;
 	uint64_t house_ns, connect_ns;
@@ -255,6 +257,7 @@ static bool first_look(struct process *p)
 		return false;
 	}
 	p->fresh = false;
+	p->look = true;
 	return true;
 }
 
@@ -274,6 +277,17 @@ static void show_state(struct process *p)
 	set_is(p, now);
 }
 
+/* A server that died between owning the guest and starting it comes back with an empty controller. The driver would wait for answers
+ * for ever: what it enabled is not enabled, so this is a reset. */
+static void look_at_controller(struct process *p)
+{
+	uint64_t cc;
+
+	p->look = false;
+	if (guest_stats(&p->h)->state == GUEST_RUN && !p->h.port->ops->reg_read(p->h.port, NVME_REG_CC, 4, &cc) && !(cc & 1))
+		guest_reattach(&p->h);
+}
+
 static void step(struct process *p)
 {
 	bool busy = false;
@@ -282,6 +296,8 @@ static void step(struct process *p)
 		if (retry_connect(p) && guest_stats(&p->h)->state == GUEST_LOST)
 			guest_reattach(&p->h);
 	}
+	if (p->h.port && p->look)
+		look_at_controller(p);
 	if (p->h.port)
 		busy = guest_poll(&p->h, BUDGET);
 	show_state(p);
