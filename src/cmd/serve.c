@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "cmd/command.h"
 #include "cmd/serve.h"
+#include "cmd/test_stop.h"
 #include "host/port_loop.h"
 
 enum {
@@ -240,6 +241,7 @@ static void turn(struct serve *s)
 	uint64_t now;
 
 	any |= site_poll(s);
+	test_stop_turn();
 	if (++s->turn % LOOK_EVERY == 0 || s->io_ready)
 		any |= poll_sockets(s);
 	if (any && s->turn % LOOK_EVERY)
@@ -344,6 +346,7 @@ int cmd_serve(const struct command *self, void *vals, int argc, char **argv)
 		free(s);
 		return rc ? EXIT_FERRY_USAGE : EXIT_FERRY_OK;
 	}
+	test_stop_init();
 	log_set(NULL, NULL, v->verbose ? LOG_INFO : LOG_WARN);
 	rc = start(s, &err);
 	if (rc) {

@@ -81,6 +81,7 @@ struct move_out {
 	uint64_t phase_ns;		/* entered */
 	uint64_t wake_ns;
 	bool ended, undoing, recovering;
+	bool by_hand;			/* a person gave the answer, not the target */
 	bool handed;			/* HANDED is durable: nothing here may bring the guest back but `not started` */
 	int rc;				/* of the end, or the reason to undo */
 	char why[256];
