@@ -101,7 +101,7 @@ struct in_session {
 	uint8_t *image;
 	uint32_t image_len, image_got, image_at;
 	struct move_progress p;
-	uint64_t paused_ns;
+	uint64_t paused_ns, owned_ns, resumed_ns;
 };
 
 struct move_in {

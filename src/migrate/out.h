@@ -145,6 +145,7 @@ struct move_out {
 
 	/* stop */
 	uint64_t pause_ns, suspend_ns;
+	uint64_t gathered_ns, prepared_ns, handed_ns;	/* for the account of the gap */
 	uint8_t *state_buf;		/* one piece of the arena */
 	uint8_t *image;			/* FRAME_STATE_MAX, taken before the pause */
 	uint32_t image_len, image_got, image_sent;
