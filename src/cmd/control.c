@@ -12,6 +12,7 @@
 #include "cmd/command.h"
 #include "cmd/rpc_client.h"
 #include "cmd/serve.h"
+#include "cmd/test_stop.h"
 
 static int code_of(int rc)
 {
@@ -87,6 +88,8 @@ void control_event(struct serve *s, const char *guest, const struct move_event *
 	json_object_object_add(o, "text", json_object_new_string(e->text));
 	json_object_object_add(o, "progress", control_progress(&e->progress));
 	rpc_publish(s->rpc, guest, o);
+	if (!strcmp(e->kind, "phase"))
+		test_stop_phase(move_phase_name(e->phase));
 }
 
 void control_end(struct serve *s, const char *guest, int rc, const char *why, const struct move_progress *p)
@@ -119,7 +122,7 @@ static void advice(const struct served *g, char *text, size_t cap)
 	else if (j->own == OWN_RESERVED)
 		snprintf(text, cap, "a move to here from %s is under way; not run here before it commits", j->peer);
 	else if (j->own == OWN_RELEASED)
-		snprintf(text, cap, "it runs at %s since; the data here is old and kept for its return", j->peer);
+		snprintf(text, cap, "it has moved to %s; the data here is old and kept for its return", j->peer);
 	else if (j->own == OWN_OWNER && g->out)
 		snprintf(text, cap, "runs here; being moved to %s", j->peer[0] ? j->peer : "another server");
 	else if (j->own == OWN_OWNER)
@@ -320,9 +323,14 @@ static void method_resolve(void *ctx, struct rpc_call *call, json_object *params
 			 g->journal.peer);
 		return;
 	}
-	move_out_free(g->out);
-	g->out = NULL;
-	g->out_recovering = false;
+	if (g->out) { /* undone, or cleaned up, as if the target had said it */
+		rc = move_out_resolve(g->out, here);
+		if (rc)
+			rpc_fail(call, code_of(rc), "cannot write the journal of %s; it is tried again every second", name);
+		else
+			rpc_reply(call, json_object_new_string(here ? "owner" : "released"));
+		return;
+	}
 	memcpy(peer, g->journal.peer, sizeof(peer));
 	memcpy(move, g->journal.move, sizeof(move));
 	rc = journal_set(&g->journal, here ? OWN_OWNER : OWN_RELEASED, g->journal.epoch + here, move, peer,
@@ -336,6 +344,7 @@ static void method_resolve(void *ctx, struct rpc_call *call, json_object *params
 		s->site.gone(s, name);
 	else if (g->mc)
 		nvme_ctrl_set_online(g->mc, true);
+	site_wake(g, here ? WAKE_RUN : WAKE_END);
 	rpc_reply(call, json_object_new_string(here ? "owner" : "released"));
 }
 

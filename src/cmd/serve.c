@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "cmd/command.h"
 #include "cmd/serve.h"
+#include "cmd/test_stop.h"
 #include "host/port_loop.h"
 
 enum {
@@ -106,7 +107,7 @@ static int prepare_world(struct serve *s, struct err *err)
 	return 0;
 }
 
-static void pump_mmc(void *ctx)
+void serve_pump_mmc(void *ctx)
 {
 	struct serve *s = ctx;
 	struct device *d = nvme_ctrl_device(s->mmc_ctrl);
@@ -126,7 +127,7 @@ static int start_mmc(struct serve *s, struct err *err)
 		return -EIO;
 	nvme_ctrl_set_online(s->mmc_ctrl, true);
 	devloop_attach(&s->mmc_loop, nvme_ctrl_device(s->mmc_ctrl), NULL, NULL);
-	s->mmc_port = port_loop_new(&s->mmc_loop, pump_mmc, s, err);
+	s->mmc_port = port_loop_new(&s->mmc_loop, serve_pump_mmc, s, err);
 	if (!s->mmc_port)
 		return -ENOMEM;
 	h.port = s->mmc_port;
@@ -134,7 +135,7 @@ static int start_mmc(struct serve *s, struct err *err)
 	if (!s->mmc)
 		return -ENOMEM;
 	while ((rc = hnvme_start(s->mmc, err)) == -EAGAIN) {
-		pump_mmc(s);
+		serve_pump_mmc(s);
 		hnvme_poll(s->mmc);
 	}
 	return rc ? err_wrap(err, rc, "the migration management controller does not start") : 0;
@@ -240,6 +241,7 @@ static void turn(struct serve *s)
 	uint64_t now;
 
 	any |= site_poll(s);
+	test_stop_turn();
 	if (++s->turn % LOOK_EVERY == 0 || s->io_ready)
 		any |= poll_sockets(s);
 	if (any && s->turn % LOOK_EVERY)
@@ -300,7 +302,7 @@ static void stop_mmc(struct serve *s)
 	if (s->mmc)
 		hnvme_free(s->mmc);
 	for (int n = 0; s->mmc_loop.dev && devloop_detach(&s->mmc_loop) == -EAGAIN && n < 100000; n++)
-		pump_mmc(s);
+		serve_pump_mmc(s);
 	if (s->mmc_port)
 		s->mmc_port->ops->close(s->mmc_port);
 	if (s->ss)
@@ -344,6 +346,7 @@ int cmd_serve(const struct command *self, void *vals, int argc, char **argv)
 		free(s);
 		return rc ? EXIT_FERRY_USAGE : EXIT_FERRY_OK;
 	}
+	test_stop_init();
 	log_set(NULL, NULL, v->verbose ? LOG_INFO : LOG_WARN);
 	rc = start(s, &err);
 	if (rc) {

@@ -31,6 +31,9 @@ struct served_ns {
 	struct nvme_ns *ns;		/* NULL: not open */
 };
 
+/* What a guest's VM is still to be told after a restart: the server that had stopped it died before it could. */
+enum served_wake { WAKE_NONE, WAKE_RUN, WAKE_END };
+
 struct served {
 	struct serve *s;
 	char name[MOVE_NAME_MAX];
@@ -49,6 +52,8 @@ struct served {
 	struct move_out *out;
 	bool out_recovering;
 	bool out_in_doubt_said;
+	enum served_wake wake;
+	uint64_t wake_ns, wake_until_ns;
 	struct move_progress last;	/* of the last move, for status */
 	char last_text[256];
 };
@@ -78,6 +83,9 @@ struct serve {
 	unsigned turn;
 };
 
+/* ---- serve.c */
+void serve_pump_mmc(void *ctx);			/* polls the MMC once */
+
 /* ---- served.c */
 struct served *served_find(struct serve *, const char *name);		/* NULL */
 /* Reads its journal; damage is the guest's trouble, not an error of this call. A guest once added stays until exit, because the
@@ -103,6 +111,7 @@ int store_start(struct serve *, struct err *);	/* reads the journals and does wh
 void site_init(struct serve *);
 bool site_poll(struct serve *);
 uint64_t site_deadline(struct serve *);
+void site_wake(struct served *, enum served_wake);	/* tells the VM, as soon as it can be reached */
 void site_cancel_all(struct serve *, const char *why);
 
 /* ---- control.c, control_nvme.c */

@@ -14,6 +14,8 @@
 #include "cmd/vm_none.h"
 #include "vm/embedded/vm_embedded.h"
 
+#define WAKE_EVERY_NS (10 * NS_PER_MS)
+
 static bool has_vm(const struct served *g) { return !g->cfg || g->cfg->vm[0]; }
 
 static void vm_path(const struct served *g, char *path, size_t cap)
@@ -300,11 +302,16 @@ static int wait_vm(struct served *g, struct err *err)
 	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
 	int rc = g->vm->ops->open(g->vm, &info, err);
 
-	if (rc != -EAGAIN && rc != -ENOENT && rc != -ECONNREFUSED)
+	if (!rc && (!has_vm(g) || vuser_server_attached(g->sock)))
+		return 0; /* warm: it sees its controller before anything is paused */
+	if (rc && rc != -EAGAIN && rc != -ENOENT && rc != -ECONNREFUSED)
 		return rc;
 	if (env_now_ns(g->s->env) < g->place_until_ns)
 		return -EAGAIN;
 	vm_path(g, path, sizeof(path));
+	if (!rc)
+		return err_set(err, -ETIMEDOUT, "the guest that waits at %s does not connect to its controller; start it with --socket %s%s%s%s",
+			       path, g->cfg ? g->cfg->socket : g->s->cfg.server.run_dir, g->cfg ? "" : "/", g->cfg ? "" : g->name, g->cfg ? "" : ".sock");
 	return err_set(err, -ETIMEDOUT, "no guest waits at %s; start it there first: ferry guest --incoming --control %s", path, path);
 }
 
@@ -332,6 +339,48 @@ static int site_place(void *ctx, const char *name, bool make_ns, const struct mo
 	return rc;
 }
 
+/* ---- after a crash */
+
+/* A guest's processors stand still from `stop` on. Who died between, and owns the guest, or has released it, must still tell them. */
+void site_wake(struct served *g, enum served_wake what)
+{
+	g->wake = has_vm(g) ? what : WAKE_NONE;
+	g->wake_ns = env_now_ns(g->s->env);
+	g->wake_until_ns = g->wake_ns + SERVED_WAIT_VM_S * NS_PER_S;
+}
+
+static bool may_wake(const struct served *g)
+{
+	if (g->out || g->placing)
+		return false; /* the move tells it */
+	return g->wake == WAKE_RUN ? g->journal.own == OWN_OWNER && g->mc && nvme_ctrl_is_online(g->mc) : g->journal.own == OWN_RELEASED;
+}
+
+static bool wake_poll(struct served *g)
+{
+	struct err err = { "" };
+	struct vm_info info;
+	uint64_t now;
+	int rc;
+
+	if (!g->wake || (now = env_now_ns(g->s->env)) < g->wake_ns)
+		return false;
+	g->wake_ns = now + WAKE_EVERY_NS;
+	rc = may_wake(g) ? make_vm(g, &err) : -ENOENT;
+	if (!rc)
+		rc = g->vm->ops->open(g->vm, &info, &err);
+	if (!rc)
+		rc = g->wake == WAKE_RUN ? g->vm->ops->resume(g->vm, &err) : g->vm->ops->discard(g->vm);
+	if (rc == -EAGAIN && now < g->wake_until_ns)
+		return false;
+	if (rc && rc != -ENOENT && rc != -ECONNREFUSED) /* no process: nobody to tell */
+		log_warn("guest %s: %s", g->name, err.text[0] ? err.text : strerror(-rc));
+	g->wake = WAKE_NONE;
+	if (!g->out && !g->placing)
+		drop_vm(g);
+	return true;
+}
+
 /* ---- the moves themselves */
 
 static void out_ended(struct served *g, int rc, const char *why)
@@ -345,8 +394,10 @@ static void out_ended(struct served *g, int rc, const char *why)
 	move_out_free(g->out);
 	g->out = NULL;
 	/* We asked after a restart and the target never started it: the guest is ours again. */
-	if (g->out_recovering && g->mc && !g->leaving && g->journal.own == OWN_OWNER)
+	if (g->out_recovering && g->mc && !g->leaving && g->journal.own == OWN_OWNER) {
 		nvme_ctrl_set_online(g->mc, true);
+		site_wake(g, WAKE_RUN);
+	}
 	g->out_recovering = false;
 	if (g->journal.own == OWN_OWNER)
 		drop_vm(g);
@@ -379,6 +430,7 @@ bool site_poll(struct serve *s)
 				out_ended(g, rc, why);
 		}
 		changed |= tidy(g);
+		any |= wake_poll(g);
 	}
 	if (changed && store_save(s))
 		log_warn("cannot write the record of guests in %s", s->cfg.server.state_dir);
@@ -390,8 +442,7 @@ uint64_t site_deadline(struct serve *s)
 	uint64_t t = move_in_deadline(s->in);
 
 	for (unsigned i = 0; i < s->guests; i++)
-		if (s->guest[i]->out)
-			t = MIN(t, move_out_deadline(s->guest[i]->out));
+		t = MIN(t, s->guest[i]->out ? move_out_deadline(s->guest[i]->out) : s->guest[i]->wake ? s->guest[i]->wake_ns : t);
 	return t;
 }
 
@@ -404,6 +455,6 @@ void site_cancel_all(struct serve *s, const char *why)
 
 void site_init(struct serve *s)
 {
-	s->site = (struct move_site){ .ctx = s, .env = s->env, .mmc = s->mmc, .find = site_find, .place = site_place,
+	s->site = (struct move_site){ .ctx = s, .env = s->env, .mmc = s->mmc, .pump = serve_pump_mmc, .find = site_find, .place = site_place,
 				      .unplace = site_unplace, .gone = site_gone, .journal = site_journal, .event = site_event };
 }

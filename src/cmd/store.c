@@ -239,6 +239,8 @@ static void start_one(struct served *g)
 		if (rc)
 			trouble(g, &err);
 	}
+	if (!first && !g->trouble[0] && (g->journal.own == OWN_OWNER || g->journal.own == OWN_RELEASED))
+		site_wake(g, g->journal.own == OWN_OWNER ? WAKE_RUN : WAKE_END);
 	if (g->journal.own == OWN_HANDED && !(g->out = move_out_recover(&g->s->site, g->name, &err)))
 		trouble(g, &err);
 	g->out_recovering = g->out != NULL;

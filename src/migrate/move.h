@@ -89,6 +89,9 @@ struct move_site {
 	void *ctx;
 	struct env *env;
 	struct hnvme *mmc;		/* started */
+	/* Lets the MMC work off what was submitted, now (its device is polled in our thread anyhow); NULL: it works by itself. With it a
+	 * piece is read and sent, or received and written, while it is in the processor's cache. */
+	void (*pump)(void *ctx);
 	/* source: the guest and where it lives; -ENOENT with a sentence. */
 	int (*find)(void *ctx, const char *guest, struct move_guest *, struct err *);
 	/* target: reserve an MC (offline or disabled), claim or make namespaces of exactly these sizes with these identities, attach
@@ -115,6 +118,9 @@ bool move_out_ended(const struct move_out *, int *rc, const char **why); /* 0 mo
 const struct move_progress *move_out_progress(const struct move_out *);
 /* Asks for a stop. 0: will be undone; -EALREADY: past commit, cannot be. */
 int move_out_cancel(struct move_out *, const char *why);
+/* A person says what became of a move that was handed over and never answered. As if the target had said it; at once, if the journal
+ * can be written. -EINVAL: it is not in doubt; -EIO: the journal cannot be written (tried again and again). */
+int move_out_resolve(struct move_out *, bool runs_here);
 void move_out_free(struct move_out *);		/* an unfinished one must have ended first, except on process exit */
 
 /* ---- target ---- one per accepted link connection; sessions of one move over several connections are joined inside */

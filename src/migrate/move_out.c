@@ -486,6 +486,19 @@ bool move_out_ended(const struct move_out *o, int *rc, const char **why)
 
 const struct move_progress *move_out_progress(const struct move_out *o) { return &o->p; }
 
+int move_out_resolve(struct move_out *o, bool runs_here)
+{
+	if (!o->handed || o->ended || o->row != ROW_COMMIT || o->started || o->not_started)
+		return -EINVAL;
+	snprintf(o->say, sizeof(o->say), "resolved by hand");
+	o->by_hand = true;
+	o->started = !runs_here;
+	o->not_started = runs_here;
+	o->relink_ns = 0;
+	move_out_poll(o);
+	return o->journal->own == (runs_here ? OWN_OWNER : OWN_RELEASED) ? 0 : -EIO;
+}
+
 int move_out_cancel(struct move_out *o, const char *why)
 {
 	if (o->handed || (o->ended && !o->rc))

@@ -64,7 +64,8 @@ static int take_back(struct move_out *o)
 
 	if (out_now(o) < o->relink_ns)
 		return -EAGAIN;
-	rc = journal_set(o->journal, OWN_OWNER, o->epoch + 1, NULL, "", "the target did not start it");
+	rc = journal_set(o->journal, OWN_OWNER, o->epoch + 1, NULL, "",
+			 o->by_hand ? "resolved by hand: never started at the target" : "the target did not start it");
 	if (rc) {
 		o->relink_ns = out_now(o) + NS_PER_S;
 		out_event(o, "error", "the target did not start it, but the ownership record cannot be written (%s): nobody runs it; "
@@ -126,7 +127,8 @@ static bool released(struct move_out *o)
 
 	if (o->rec_tries && out_now(o) < o->rec_ns)
 		return false;
-	rc = journal_set(o->journal, OWN_RELEASED, o->epoch, o->id, o->plan.to, "moved away");
+	rc = journal_set(o->journal, OWN_RELEASED, o->epoch, o->id, o->plan.to,
+			 o->by_hand ? "resolved by hand: runs at the target" : "moved away");
 	if (!rc)
 		return true;
 	o->rec_ns = out_now(o) + 100 * NS_PER_MS;
@@ -153,7 +155,10 @@ int out_cleanup_run(struct move_out *o)
 		if (mcmd_result(&o->cmd, &err))
 			out_event(o, "error", "while cleaning up: %s", err.text);
 	}
-	if (o->vm) {
+	/* After a restart it is connected only now; its process may have ended long ago, and that is as well. */
+	if (o->vm && !o->vm_open)
+		STEP_WAIT(o->at, (o->vm_open = !(rc = o->vm->ops->open(o->vm, &o->vmi, &err))) || rc != -EAGAIN);
+	if (o->vm && o->vm_open) {
 		STEP_WAIT(o->at, (rc = o->vm->ops->discard(o->vm)) != -EAGAIN);
 		if (rc)
 			out_event(o, "error", "while cleaning up: the old VM could not be ended: %s", strerror(-rc));

@@ -36,7 +36,7 @@ struct vm_ops {
 	int (*pause)(struct vm *, struct err *);
 	/* Processors go on. At the target: for the first time, with the memory that arrived. */
 	int (*resume)(struct vm *, struct err *);
-	/* The guest now runs elsewhere (source, after `started`): end it. */
+	/* The guest now runs elsewhere (source, after `started`): end it. One that waits for a move to here is left alone. */
 	int (*discard)(struct vm *);
 	/* Still there? 0, or -errno with a sentence when the VMM is gone. */
 	int (*alive)(struct vm *, struct err *);

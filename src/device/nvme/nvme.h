@@ -286,6 +286,7 @@ struct nvme_subsys {
 	struct env *env;
 	struct nvme_ns *ns[NVME_NSID_MAX + 1];
 	struct nvme_ctrl *ctrl[NVME_CTRL_MAX];		/* by CNTLID */
+	unsigned ns_top, ctrl_top;			/* no index so far was as large: what a poll looks at */
 	struct nvme_cdq cdq[NVME_CTRL_MAX];
 	bool reset_wanted;				/* NSSR was written: done from poll */
 };

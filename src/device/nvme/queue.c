@@ -451,18 +451,22 @@ static uint8_t *cq_ptr(struct nvme_ctrl *c, struct nvme_cq *cq)
 	return cq->ptr;
 }
 
-/* 12 bytes, then the dword with the phase bit: who sees the phase sees the rest. Made in registers and stored in whole words:
- * put together from bytes in memory, it would have to wait for every store of the data before it could be read back. */
-static void cq_write(struct nvme_ctrl *c, struct nvme_cq *cq, uint8_t *ring, struct nvme_req *req)
+/* 12 bytes, then the dword with the phase bit: who sees the phase sees the rest. Made in place from registers: an entry that is built
+ * elsewhere and copied in larger pieces than it was built of makes the processor wait for all stores before it, among them the
+ * command's data on its way to memory. */
+static void cq_write(struct nvme_ctrl *c, struct nvme_cq *cq, uint8_t *ring, const struct nvme_req *req)
 {
-	uint8_t *slot = ring + 16u * cq->tail;
-	uint64_t dws = req->dw0 | (uint64_t)req->dw1 << 32;
-	uint32_t sq = req->sq->head | (uint32_t)req->sq->qid << 16;
-	uint32_t last = le16_get(req->sqe.cid) | (uint32_t)(uint16_t)(req->status << 1 | cq->phase) << 16;
+	struct nvme_cqe *slot = (void *)(ring + 16u * cq->tail);
+	uint16_t status = (uint16_t)(req->status << 1 | cq->phase);
+	le32 last = le32_of((uint32_t)le16_get(req->sqe.cid) | (uint32_t)status << 16);
+	uint32_t raw;
 
-	memcpy(slot, &dws, sizeof(dws));
-	memcpy(slot + 8, &sq, sizeof(sq));
-	__atomic_store_n((uint32_t *)(void *)(slot + 12), last, __ATOMIC_RELEASE);
+	slot->dw0 = le32_of(req->dw0);
+	slot->dw1 = le32_of(req->dw1);
+	slot->sqhd = le16_of(req->sq->head);
+	slot->sqid = le16_of(req->sq->qid);
+	memcpy(&raw, &last, 4);
+	__atomic_store_n((uint32_t *)(void *)((uint8_t *)slot + 12), raw, __ATOMIC_RELEASE);
 	cq_advance(c, cq);
 }
 

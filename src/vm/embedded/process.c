@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "host/port_vuser.h"
+#include "transport/vuser_client.h"
 #include "vm/embedded/control.h"
 
 enum { CLIENTS = 16, BUDGET = 32, SPINS = 200, NAP_NS = 50000, PAUSED_NAP_NS = 2000000 };
@@ -212,6 +213,16 @@ static bool retry_connect(struct process *p)
 	return !connect_device(p, &p->err);
 }
 
+/* A move to here that came to nothing takes its controller away; the next move brings another one. A guest that was running must
+ * notice such a thing by itself (it is a reset); one that waits for its memory must not keep the old one. */
+static void drop_dead_port(struct process *p)
+{
+	if (is(p) != GUEST_IS_INCOMING || !p->h.port || vuser_client_poll(port_vuser_client(p->h.port)) >= 0)
+		return;
+	p->h.port->ops->close(p->h.port);
+	p->h.port = NULL;
+}
+
 /* ---- running and standing still */
 
 static void fail(struct process *p)
@@ -226,6 +237,7 @@ static void stand_still(struct process *p)
 		mirror_stats(p);
 		set_is(p, GUEST_IS_PAUSED); /* after the last step's marks */
 	}
+	drop_dead_port(p);
 	if (!p->h.port)
 		retry_connect(p); /* warm before it is needed */
 	else if (p->h.port->ops->poll)
