@@ -140,6 +140,7 @@ struct move_out {
 	struct conv_rates rates;
 	uint64_t round_ns, round_link, last_remaining;
 	unsigned stuck, broken_rounds;
+	bool promised;			/* the bound was said */
 	bool track_more;
 	unsigned track_asks;
 
