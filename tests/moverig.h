@@ -313,6 +313,11 @@ static inline void site_gone(void *ctx, const char *guest)
 	nvme_ctrl_set_online(s->mc, false);
 	s->gones++;
 }
+static inline void site_hold(void *ctx, const char *guest, bool on)
+{
+	(void)guest;
+	nvme_ctrl_hold(((struct server *)ctx)->mc, on);
+}
 static inline struct journal *site_journal(void *ctx, const char *guest)
 {
 	(void)guest;
@@ -395,7 +400,7 @@ static inline void server_open(struct world *w, int i, uint64_t mem)
 	memset(s->vm.h.mem, 0, mem);
 	EXPECT_EQ(journal_load(&s->journal, s->env, "g", &err), 0);
 	s->site = (struct move_site){ .ctx = s, .env = s->env, .mmc = s->h, .find = site_find, .place = site_place,
-				      .unplace = site_unplace, .gone = site_gone, .journal = site_journal, .event = site_event };
+				      .unplace = site_unplace, .gone = site_gone, .hold = site_hold, .journal = site_journal, .event = site_event };
 	s->in = move_in_new(&s->site);
 }
 

@@ -84,6 +84,14 @@ static void site_gone(void *ctx, const char *name)
 	drop_vm(g);
 }
 
+static void site_hold(void *ctx, const char *name, bool on)
+{
+	struct served *g = served_find(ctx, name);
+
+	if (g && g->mc)
+		nvme_ctrl_hold(g->mc, on);
+}
+
 static struct journal *site_journal(void *ctx, const char *name)
 {
 	struct served *g = served_find(ctx, name);
@@ -456,5 +464,5 @@ void site_cancel_all(struct serve *s, const char *why)
 void site_init(struct serve *s)
 {
 	s->site = (struct move_site){ .ctx = s, .env = s->env, .mmc = s->mmc, .pump = serve_pump_mmc, .find = site_find, .place = site_place,
-				      .unplace = site_unplace, .gone = site_gone, .journal = site_journal, .event = site_event };
+				      .unplace = site_unplace, .gone = site_gone, .hold = site_hold, .journal = site_journal, .event = site_event };
 }

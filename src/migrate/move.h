@@ -103,6 +103,9 @@ struct move_site {
 	void (*unplace)(void *ctx, const char *guest);
 	/* source, after `started`: take the old MC offline and keep or release the data as configured. */
 	void (*gone)(void *ctx, const char *guest);
+	/* source: from now on the MC must not run, even if its guest's VMM or a reset of the MMC ends its suspension; or it may again.
+	 * Called around the time in which the target decides. NULL: the site has no such means. */
+	void (*hold)(void *ctx, const char *guest, bool on);
 	struct journal *(*journal)(void *ctx, const char *guest);
 	void (*event)(void *ctx, const char *guest, const struct move_event *);
 };

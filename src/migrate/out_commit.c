@@ -10,16 +10,25 @@
 
 static uint64_t ask_every_ns(const struct move_out *o) { return MIN(out_silence_ns(o) / 4, NS_PER_S); }
 
+static void hold(struct move_out *o, bool on)
+{
+	if (o->site.hold)
+		o->site.hold(o->site.ctx, o->plan.guest, on);
+}
+
 static int hand_over(struct move_out *o)
 {
 	char why[128];
 	int rc;
+
+	hold(o, true);
 
 	snprintf(why, sizeof(why), "handed over to %.100s", o->plan.to);
 	rc = journal_set(o->journal, OWN_HANDED, o->epoch, o->id, o->plan.to, why);
 	if (rc) {
 		/* The record on disk may be the old or the new one; nothing was said to the target, so the old one is right. */
 		journal_set(o->journal, OWN_OWNER, o->journal->epoch, o->journal->move, "", "a move ended before it was committed");
+		hold(o, false);
 		return out_fail(o, rc, "the ownership record could not be written: %s", strerror(-rc));
 	}
 	o->handed = true;
@@ -89,6 +98,7 @@ static int take_back(struct move_out *o)
 		return -EAGAIN;
 	}
 	o->handed = false;
+	hold(o, false);
 	return out_fail(o, -ECONNABORTED, "%s did not start it: %s", o->plan.to, o->say);
 }
 

@@ -325,6 +325,14 @@ static void site_gone(void *ctx, const char *guest)
 	mc_retire(n);
 	n->moved++;
 }
+static void site_hold(void *ctx, const char *guest, bool on)
+{
+	struct node *n = ctx;
+
+	(void)guest;
+	if (n->mc)
+		nvme_ctrl_hold(n->mc, on);
+}
 static struct journal *site_journal(void *ctx, const char *guest)
 {
 	struct node *n = ctx;
@@ -358,7 +366,7 @@ void node_init(struct node *n, struct sim *w, const char *name, const struct sim
 	*n = (struct node){ .name = name, .world = w, .cfg = cfg };
 	n->vm.ops = &sim_vm_ops;
 	n->guest_port.port.ops = &sim_port_ops;
-	n->site = (struct move_site){ .ctx = n, .find = site_find, .place = site_place, .unplace = site_unplace, .gone = site_gone,
+	n->site = (struct move_site){ .ctx = n, .find = site_find, .place = site_place, .unplace = site_unplace, .gone = site_gone, .hold = site_hold,
 				      .journal = site_journal, .event = site_event };
 }
 

@@ -441,3 +441,30 @@ TEST(completion_of_a_deleted_queue_is_not_kept)
 	EXPECT_EQ(r.mc->inflight, 0);
 	EXPECT_STATUS(admin(&r, NVME_OP_KEEP_ALIVE), NVME_SUCCESS);
 }
+
+/* Design rule 1: between `handed over` and the target's answer, a VMM at the source that resets and enables its controller again
+ * (a reset ends any suspension, Base 8.1.12) must not get it to run. */
+TEST(a_held_controller_runs_after_no_reset)
+{
+	RIG(r, .queues = 1);
+	struct nvme_ctrl *mc = r.mc;
+	uint64_t fetched;
+
+	EXPECT_STATUS(hm_suspend(&r, r.mmc, mc->cntlid, false), NVME_SUCCESS);
+	nvme_ctrl_hold(mc, true);
+	rig_reg_put(mc, NVME_REG_CC, 4, 0);
+	rig_settle(&r);
+	fetched = mc->smart.host_reads;
+	rig_reg_put(mc, NVME_REG_AQA, 4, 0x000f000f);
+	rig_reg_put(mc, NVME_REG_ASQ, 8, rig_host(&r, mc)->iova);
+	rig_reg_put(mc, NVME_REG_ACQ, 8, rig_host(&r, mc)->iova + 4096);
+	rig_reg_put(mc, NVME_REG_CC, 4, 6 << NVME_CC_IOSQES_SHIFT | 4 << NVME_CC_IOCQES_SHIFT | NVME_CC_EN);
+	rig_reg_put(mc, NVME_REG_DOORBELLS, 4, 1);
+	rig_settle(&r);
+	EXPECT(!(mc->csts & NVME_CSTS_RDY));
+	EXPECT_EQ(mc->smart.host_reads, fetched);
+	EXPECT_EQ(mc->inflight, 0);
+	nvme_ctrl_hold(mc, false);	/* `not started`: it may again */
+	rig_settle(&r);
+	EXPECT(mc->csts & NVME_CSTS_RDY);
+}

@@ -35,7 +35,7 @@ static void shst_set(struct nvme_ctrl *c, unsigned v)
 
 bool nvme_ctrl_may_fetch(const struct nvme_ctrl *c)
 {
-	return c->enabled && !(c->csts & NVME_CSTS_CFS) && c->suspend == NVME_RUNNING && c->online &&
+	return c->enabled && !(c->csts & NVME_CSTS_CFS) && c->suspend == NVME_RUNNING && c->online && !c->held &&
 	       !c->dev.gmem.draining && c->held_count < NVME_HELD_MAX && !cc_shn(c) && pci_bus_master(&c->pci);
 }
 
@@ -71,7 +71,7 @@ static bool enable_try(struct nvme_ctrl *c)
 {
 	const char *why;
 
-	if (!cc_en(c) || c->enabled || c->inflight || !c->online || c->csts & NVME_CSTS_CFS)
+	if (!cc_en(c) || c->enabled || c->inflight || !c->online || c->held || c->csts & NVME_CSTS_CFS)
 		return false;
 	why = enable_judge(c);
 	if (why) {
@@ -152,6 +152,7 @@ void nvme_ctrl_set_online(struct nvme_ctrl *c, bool online)
 	ctrl_reset_all(c);
 }
 
+void nvme_ctrl_hold(struct nvme_ctrl *c, bool held) { c->held = held; }
 bool nvme_ctrl_is_online(const struct nvme_ctrl *c) { return c->online; }
 bool nvme_ctrl_is_quiet(const struct nvme_ctrl *c) { return !c->inflight && !c->shn_out; }
 bool nvme_ctrl_is_suspended(const struct nvme_ctrl *c) { return c->suspend == NVME_SUSPENDED; }

@@ -215,7 +215,7 @@ struct nvme_ctrl {
 	struct device dev;				/* first: struct device * <-> struct nvme_ctrl * */
 	struct nvme_subsys *ss;
 	uint16_t cntlid;
-	bool mmc, online;
+	bool mmc, online, held;
 	uint16_t max_ioq, max_reqs;
 	struct nvme_identity who;
 	struct pci pci;					/* config space, MSI-X table, PBA */

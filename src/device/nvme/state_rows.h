@@ -50,6 +50,7 @@ WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 	D(dev, "the transport's; memory is mapped anew, pending interrupts are raised at resume") \
 	D(ss, "where it lives") D(cntlid, "this subsystem's; the guest's is in who")           \
 	D(mmc, "an MMC cannot be migrated") D(online, "this server's decision")                \
+	D(held, "this server's decision")                                                     \
 	D(max_ioq, "configuration; queue ids are judged against it")                           \
 	D(max_reqs, "configuration")                                                           \
 	C(IDENTITY, who) C(PCI, pci)                                                           \

@@ -72,6 +72,9 @@ struct nvme_ns *nvme_ctrl_attached(struct nvme_ctrl *, uint32_t guest_nsid);
 /* Offline (design rule 1): no fetch, no DMA, CSTS.CFS=1, until online again. Offline -> online is a Controller Level Reset.
  * Quiet: no command in flight. */
 void nvme_ctrl_set_online(struct nvme_ctrl *, bool online);
+/* Held (design rule 1): a suspension ends with any reset, and whoever sits at the guest's socket can cause one. While held nothing is
+ * fetched and CC.EN = 1 waits, whatever is reset meanwhile. For the time between `handed over` and the target's answer. */
+void nvme_ctrl_hold(struct nvme_ctrl *, bool held);
 bool nvme_ctrl_is_online(const struct nvme_ctrl *);
 bool nvme_ctrl_is_quiet(const struct nvme_ctrl *);
 bool nvme_ctrl_is_suspended(const struct nvme_ctrl *);
