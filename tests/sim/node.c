@@ -562,12 +562,14 @@ static bool poll_moves(struct node *n)
 bool node_poll(struct node *n, unsigned part)
 {
 	struct device *d;
+	bool busy;
 
 	if (!n->up)
 		return false;
 	switch (part % NODE_PARTS) {
 	case 0:
-		return nvme_subsys_poll(n->ss) | mc_bury(n);
+		busy = nvme_subsys_poll(n->ss);
+		return mc_bury(n) || busy;
 	case 1:
 		d = nvme_ctrl_device(n->mmc);
 		return d->ops->poll(d, 1 + (unsigned)sim_rand(n->world, 16));
