@@ -2,7 +2,7 @@
 B ?= build
 CC ?= gcc
 
-.PHONY: build check test sim sim-breaks demo bench clean deps
+.PHONY: build check test sim sim-breaks demo bench fuzz lint clean deps
 deps:
 	@tools/deps.sh
 
@@ -33,6 +33,22 @@ sim: build
 # Every design rule broken on purpose, one build each: the simulator must notice.
 sim-breaks: deps
 	@tools/sim-breaks.sh
+
+bench: build
+	@$(B)/src/cmd/ferry bench $(BENCH)
+
+FUZZ_SECONDS ?= 60
+fuzz: deps
+	@[ -f build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-fuzz
+	@for f in build-fuzz/tests/fuzz_*; do [ -f $$f -a -x $$f ] && mkdir -p $$f.corpus && $$f -max_total_time=$(FUZZ_SECONDS) $$f.corpus || exit 1; done
+
+# What needs no build: the order of the rooms, cppcheck and shellcheck where they are installed.
+lint:
+	tests/layers.sh .
+	@! command -v cppcheck >/dev/null || cppcheck -q -j2 --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
+		--suppress=missingInclude --suppress=autoVariables --suppress=uninitvar --suppress=internalAstError -Isrc src
+	@! command -v shellcheck >/dev/null || shellcheck tools/*.sh tests/*.sh .ci/run
 
 clean:
 	rm -rf build build-* demo-work

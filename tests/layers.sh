@@ -2,6 +2,7 @@
 # Data flows one way, and so do includes: a room includes only rooms that stand before it (ARCHITECTURE.md).
 # transport sees of the device only device/device.h (and the gmem.h it includes); host, vm and verify never see device/.
 cd "$1/src" || exit 2
+# shellcheck disable=SC2046 # our own file names have no spaces
 awk '
 BEGIN {
 	n = split("base spec env block state device transport host vm migrate verify cmd", order, " ")

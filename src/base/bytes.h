@@ -6,6 +6,7 @@
 #ifndef FERRY_BASE_BYTES_H
 #define FERRY_BASE_BYTES_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,27 +16,52 @@ typedef struct { uint8_t b[2]; } le16;
 typedef struct { uint8_t b[4]; } le32;
 typedef struct { uint8_t b[8]; } le64;
 
-static inline uint16_t le16_get(le16 v) { return (uint16_t)(v.b[0] | v.b[1] << 8); }
+/* By way of memcpy, because compilers see one move in it; put together from bytes they do not always, and moves that overlap others of
+ * a different size wait for all stores before them. */
+static inline uint16_t le16_get(le16 v)
+{
+	uint16_t raw;
+
+	memcpy(&raw, &v, sizeof(raw));
+	return le16toh(raw);
+}
+static inline le16 le16_of(uint16_t v)
+{
+	uint16_t raw = htole16(v);
+	le16 out;
+
+	memcpy(&out, &raw, sizeof(out));
+	return out;
+}
 static inline uint32_t le32_get(le32 v)
 {
-	return (uint32_t)v.b[0] | (uint32_t)v.b[1] << 8 | (uint32_t)v.b[2] << 16 | (uint32_t)v.b[3] << 24;
+	uint32_t raw;
+
+	memcpy(&raw, &v, sizeof(raw));
+	return le32toh(raw);
+}
+static inline le32 le32_of(uint32_t v)
+{
+	uint32_t raw = htole32(v);
+	le32 out;
+
+	memcpy(&out, &raw, sizeof(out));
+	return out;
 }
 static inline uint64_t le64_get(le64 v)
 {
-	le32 lo, hi;
-	memcpy(&lo, v.b, 4);
-	memcpy(&hi, v.b + 4, 4);
-	return le32_get(lo) | (uint64_t)le32_get(hi) << 32;
-}
-static inline le16 le16_of(uint16_t v) { return (le16){{ (uint8_t)v, (uint8_t)(v >> 8) }}; }
-static inline le32 le32_of(uint32_t v)
-{
-	return (le32){{ (uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24) }};
+	uint64_t raw;
+
+	memcpy(&raw, &v, sizeof(raw));
+	return le64toh(raw);
 }
 static inline le64 le64_of(uint64_t v)
 {
-	return (le64){{ (uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24),
-			(uint8_t)(v >> 32), (uint8_t)(v >> 40), (uint8_t)(v >> 48), (uint8_t)(v >> 56) }};
+	uint64_t raw = htole64(v);
+	le64 out;
+
+	memcpy(&out, &raw, sizeof(out));
+	return out;
 }
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

@@ -1,6 +1,6 @@
 /* `ferry bench`: how fast this is on this machine, as ratios to what the machine itself can do. bench.h says how.
  *
- * The rows and their goals are those of docs/bench.md. A row that cannot be measured says why; nothing is asserted here: a
+ * The rows and their goals are one table. A row that cannot be measured says why; nothing is asserted here: a
  * goal that is missed on a busy machine is no error.
  */
 #include "cmd/bench_rig.h"
@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -44,6 +45,11 @@ static const struct bench_row rows[] = {
 	{ "device-gap", "Suspend sent -> Resume done, 64 queue pairs", "us", NULL, BENCH_AT_MOST, 1000, 0, bench_device_gap },
 	{ "memory-ctrl", "memory of a controller", "MiB", NULL, BENCH_AT_MOST, 1, 0, bench_mem_ctrl },
 	{ "memory-tracked", "memory per TiB that is tracked", "MiB", NULL, BENCH_AT_MOST, 64, 0, bench_mem_tracked },
+	{ "bulk", "copy between two servers, plain", "B/s", "one TCP stream over loopback", BENCH_AT_LEAST, 0.50, 0, bench_bulk },
+	{ "gap", "the guest's gap in a move, median", "ms", NULL, BENCH_AT_MOST, 10, 0, bench_gap },
+	{ "gap-worst", "the guest's gap in a move, worst", "ms", NULL, BENCH_AT_MOST, 50, 0, bench_gap_worst },
+	{ "link-bytes", "bytes on the link per byte to be moved", "", NULL, BENCH_AT_MOST, 1.15, 0, bench_link_bytes },
+	{ "idle", "idle server with 10 guests", "%", NULL, BENCH_AT_MOST, 1, 0, bench_idle },
 };
 
 /* ---- tools */
@@ -83,15 +89,18 @@ static double tsc_hz(void)
 #endif
 }
 
+static cpu_set_t allowed;
+
+void bench_pin_off(void) { sched_setaffinity(0, sizeof(allowed), &allowed); }
+
 /* The first two processors we may use: one for the device, one for its host. */
 static void choose_cpus(struct bench *b)
 {
 	int cpu[2] = { -1, -1 }, n = 0;
-	cpu_set_t set;
 
-	if (!sched_getaffinity(0, sizeof(set), &set))
+	if (!sched_getaffinity(0, sizeof(allowed), &allowed))
 		for (int i = 0; i < CPU_SETSIZE && n < 2; i++)
-			if (CPU_ISSET(i, &set))
+			if (CPU_ISSET(i, &allowed))
 				cpu[n++] = i;
 	b->cpu_host = n == 2 ? cpu[0] : -1;
 	b->cpu_device = n == 2 ? cpu[1] : -1;
@@ -153,6 +162,15 @@ double bench_median(double *v, unsigned n)
 	return n & 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
+/* Interrupted, the row under way ends as it can, cleans up behind itself, and no other begins. */
+static volatile sig_atomic_t stop_wanted;
+static void on_signal(int sig)
+{
+	(void)sig;
+	stop_wanted = 1;
+}
+bool bench_stopped(void) { return stop_wanted; }
+
 int bench_turns(struct bench *b, bench_fn *ours, bench_fn *yard, void *ctx, struct bench_out *out)
 {
 	double o[BENCH_TURNS], y[BENCH_TURNS], r[BENCH_TURNS];
@@ -163,6 +181,8 @@ int bench_turns(struct bench *b, bench_fn *ours, bench_fn *yard, void *ctx, stru
 		y[i] = o[i] >= 0 && yard ? yard(b, ctx) : 0;
 		if (o[i] < 0 || y[i] < 0)
 			return -EIO;
+		if (stop_wanted)
+			return err_set(&b->err, -EINTR, "interrupted");
 		r[i] = yard ? o[i] / y[i] : o[i];
 	}
 	out->value = bench_median(o, BENCH_TURNS);
@@ -292,6 +312,7 @@ static int prepare(struct bench *b, struct bench_vals *v)
 
 int cmd_bench(const struct command *self, void *vals, int argc, char **argv)
 {
+	struct sigaction sa = { .sa_handler = on_signal };
 	struct bench b = { .v = vals };
 	struct bench_vals *v = vals;
 	unsigned n = 0;
@@ -311,7 +332,9 @@ int cmd_bench(const struct command *self, void *vals, int argc, char **argv)
 		fprintf(stderr, "ferry bench: %s\n", b.err.text);
 		return EXIT_FERRY_FAILED;
 	}
-	for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	for (unsigned i = 0; i < ARRAY_LEN(rows) && !stop_wanted; i++)
 		if (wanted(v, &rows[i]))
 			run_row(&b, &rows[i]);
 	brig_free(b.ram);

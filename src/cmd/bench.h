@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "env/env.h"
 
-enum { BENCH_TURNS = 5, BENCH_CASES_MAX = 3 };
+enum { BENCH_TURNS = 5 };
 
 struct bench_vals {
 	const char *only;
@@ -29,6 +29,7 @@ struct bench {
 	double tsc_hz;			/* 0: this machine has no counter we know */
 	int cpu_device, cpu_host;	/* -1: there is only one */
 	uint8_t *plain;			/* what the bare loops copy from; v->size bytes */
+	double bulk;			/* bytes/s of a bulk copy, once it was measured */
 	struct brig *ram;		/* the one most rows use, made when first asked for */
 	struct err err;
 };
@@ -37,7 +38,6 @@ enum bench_sense { BENCH_AT_LEAST, BENCH_AT_MOST };
 
 struct bench_out {
 	double value, yard, ratio;	/* yard 0: there is none, and ratio is the value */
-	bool met_otherwise;		/* the row's other goal (in its own unit) is met */
 	char note[200];
 };
 
@@ -59,6 +59,8 @@ uint64_t bench_now(void);		/* ns */
 uint64_t bench_tsc(void);
 void bench_pin(int cpu);		/* this thread; -1: anywhere */
 int bench_thread(int cpu, pthread_t *, void *(*fn)(void *), void *arg);	/* one that starts there; 0 or -errno */
+bool bench_stopped(void);		/* a signal came: end, clean up */
+void bench_pin_off(void);		/* this thread and what it starts may run anywhere again */
 uint64_t bench_rss(int pid);		/* bytes; 0: unknown */
 static inline uint64_t bench_random(uint64_t *s)	/* xorshift64*: fast, and good enough to defeat a prefetcher */
 {

@@ -127,15 +127,16 @@ static uint64_t completed(const struct brig *r)
 static void *device_thread(void *arg)
 {
 	struct brig *r = arg;
-	uint64_t before = completed(r);
+	uint64_t before = completed(r), last, now;
 
 	r->ticks = 0;
 	atomic_store(&r->up, true);
-	while (!atomic_load_explicit(&r->stop, memory_order_relaxed)) {
-		uint64_t t = bench_tsc();
+	for (last = bench_tsc(); !atomic_load_explicit(&r->stop, memory_order_relaxed); last = now) {
+		bool any = turn(r);
 
-		if (turn(r))
-			r->ticks += bench_tsc() - t;
+		now = bench_tsc();
+		if (any)
+			r->ticks += now - last;
 	}
 	r->commands = completed(r) - before;
 	return NULL;

@@ -188,7 +188,7 @@ int bench_mem_ctrl(struct bench *b, struct bench_out *out)
 	brig_free(r);
 	out->value = out->ratio = (double)(after - before) / CTRLS / MIB;
 	snprintf(out->note, sizeof(out->note), "resident memory of %d more controllers, not enabled", CTRLS);
-	return 0;
+	return after > before ? 0 : err_set(&b->err, -ENOTSUP, "this system does not tell what a process has resident");
 }
 
 /* What the mover keeps of a namespace: the changed blocks, here the worst there is, every other granule; and the ranges it must ask
@@ -211,5 +211,7 @@ int bench_mem_tracked(struct bench *b, struct bench_out *out)
 	dirty_fini(&ask);
 	out->value = out->ratio = (double)(after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) * 16 / MIB;
 	snprintf(out->note, sizeof(out->note), "the mover's sets with every other 4 KiB changed, measured at 64 GiB and scaled");
-	return rc ? err_set(&b->err, rc, "no memory for a dirty set") : 0;
+	if (rc)
+		return err_set(&b->err, rc, "no memory for a dirty set");
+	return out->value > 0 ? 0 : err_set(&b->err, -ENOTSUP, "this allocator does not tell what it has given");
 }

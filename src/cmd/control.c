@@ -122,7 +122,7 @@ static void advice(const struct served *g, char *text, size_t cap)
 	else if (j->own == OWN_RESERVED)
 		snprintf(text, cap, "a move to here from %s is under way; not run here before it commits", j->peer);
 	else if (j->own == OWN_RELEASED)
-		snprintf(text, cap, "it runs at %s since; the data here is old and kept for its return", j->peer);
+		snprintf(text, cap, "it has moved to %s; the data here is old and kept for its return", j->peer);
 	else if (j->own == OWN_OWNER && g->out)
 		snprintf(text, cap, "runs here; being moved to %s", j->peer[0] ? j->peer : "another server");
 	else if (j->own == OWN_OWNER)

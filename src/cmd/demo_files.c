@@ -89,6 +89,18 @@ static int copy_one(struct demo_files *l, const char *src, const char *to, const
 	return rc;
 }
 
+int demo_files_add(struct demo_files *l, const char *from, const char *to, const char *path)
+{
+	uint8_t *buf = malloc(CHUNK);
+	char src[PATH_CAP];
+	int rc = -ENAMETOOLONG;
+
+	if (buf && (size_t)snprintf(src, sizeof(src), "%s/%s", from, path) < sizeof(src))
+		rc = copy_one(l, src, to, path, buf);
+	free(buf);
+	return rc;
+}
+
 /* Small files for the count, larger ones for the bytes, and no more than needed. */
 static bool wanted(const struct demo_files *l, const FTSENT *e)
 {

@@ -12,6 +12,8 @@ enum { DEMO_FILES_MIN = 5000, DEMO_BYTES_MIN = 200 << 20 };
 
 /* Copies a selection of regular files below `from` (in sorted order: the same machine gives the same tree) to `to`, and sums them. */
 int demo_files_copy(struct demo_files *, const char *from, const char *to, struct err *);
+/* One file more: copies from/path to to/path and puts it on the list. 0; 1 not readable, nothing happened; -errno. */
+int demo_files_add(struct demo_files *, const char *from, const char *to, const char *path);
 /* Every file of the list, below `in`, has the same size and sum; 0 or -EBADMSG and the first that differs. */
 int demo_files_compare(const struct demo_files *, const char *in, struct err *);
 void demo_files_fini(struct demo_files *);

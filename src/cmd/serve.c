@@ -23,6 +23,7 @@
 enum {
 	SPIN_NS = 50 * 1000,		/* idle this long before the first sleep */
 	SLEEP_MIN_NS = 20 * 1000, SLEEP_MAX_NS = 2 * 1000 * 1000,
+	DOZE_NS = 1000 * 1000 * 1000, SLEEP_DOZE_NS = 10 * 1000 * 1000, /* longer sleeps once nothing came for a second */
 	SLEEP_ANY_NS = 250 * 1000 * 1000, /* command timeouts are looked at this often */
 	LOOK_EVERY = 64,		/* turns between looks at control and link sockets while busy */
 	STOP_LIMIT_S = 15		/* for moves to be undone */
@@ -107,7 +108,7 @@ static int prepare_world(struct serve *s, struct err *err)
 	return 0;
 }
 
-static void pump_mmc(void *ctx)
+void serve_pump_mmc(void *ctx)
 {
 	struct serve *s = ctx;
 	struct device *d = nvme_ctrl_device(s->mmc_ctrl);
@@ -127,7 +128,7 @@ static int start_mmc(struct serve *s, struct err *err)
 		return -EIO;
 	nvme_ctrl_set_online(s->mmc_ctrl, true);
 	devloop_attach(&s->mmc_loop, nvme_ctrl_device(s->mmc_ctrl), NULL, NULL);
-	s->mmc_port = port_loop_new(&s->mmc_loop, pump_mmc, s, err);
+	s->mmc_port = port_loop_new(&s->mmc_loop, serve_pump_mmc, s, err);
 	if (!s->mmc_port)
 		return -ENOMEM;
 	h.port = s->mmc_port;
@@ -135,7 +136,7 @@ static int start_mmc(struct serve *s, struct err *err)
 	if (!s->mmc)
 		return -ENOMEM;
 	while ((rc = hnvme_start(s->mmc, err)) == -EAGAIN) {
-		pump_mmc(s);
+		serve_pump_mmc(s);
 		hnvme_poll(s->mmc);
 	}
 	return rc ? err_wrap(err, rc, "the migration management controller does not start") : 0;
@@ -216,6 +217,15 @@ static bool poll_devices(struct serve *s)
 	return any;
 }
 
+/* Doorbells in shared memory wake nobody, so they are looked at: often at first, and ever more rarely the longer nothing came.
+ * Whoever rings after a long silence waits up to 10 ms, once; trapped doorbells never wait. */
+static uint64_t look_again_ns(uint64_t idle)
+{
+	if (idle > DOZE_NS)
+		return SLEEP_DOZE_NS;
+	return MIN(MAX(idle / 8, (uint64_t)SLEEP_MIN_NS), (uint64_t)SLEEP_MAX_NS);
+}
+
 static uint64_t deadline(struct serve *s, uint64_t now)
 {
 	struct device *mmc = nvme_ctrl_device(s->mmc_ctrl);
@@ -231,7 +241,7 @@ static uint64_t deadline(struct serve *s, uint64_t now)
 		must_look |= g->leaving || (g->sock && g->mapped && vuser_server_attached(g->sock));
 	}
 	if (must_look)
-		t = MIN(t, now + MIN(MAX(idle / 8, (uint64_t)SLEEP_MIN_NS), (uint64_t)SLEEP_MAX_NS));
+		t = MIN(t, now + look_again_ns(idle));
 	return t;
 }
 
@@ -303,7 +313,7 @@ static void stop_mmc(struct serve *s)
 	if (s->mmc)
 		hnvme_free(s->mmc);
 	for (int n = 0; s->mmc_loop.dev && devloop_detach(&s->mmc_loop) == -EAGAIN && n < 100000; n++)
-		pump_mmc(s);
+		serve_pump_mmc(s);
 	if (s->mmc_port)
 		s->mmc_port->ops->close(s->mmc_port);
 	if (s->ss)

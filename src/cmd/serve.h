@@ -83,6 +83,9 @@ struct serve {
 	unsigned turn;
 };
 
+/* ---- serve.c */
+void serve_pump_mmc(void *ctx);			/* polls the MMC once */
+
 /* ---- served.c */
 struct served *served_find(struct serve *, const char *name);		/* NULL */
 /* Reads its journal; damage is the guest's trouble, not an error of this call. A guest once added stays until exit, because the

@@ -455,6 +455,6 @@ void site_cancel_all(struct serve *s, const char *why)
 
 void site_init(struct serve *s)
 {
-	s->site = (struct move_site){ .ctx = s, .env = s->env, .mmc = s->mmc, .find = site_find, .place = site_place,
+	s->site = (struct move_site){ .ctx = s, .env = s->env, .mmc = s->mmc, .pump = serve_pump_mmc, .find = site_find, .place = site_place,
 				      .unplace = site_unplace, .gone = site_gone, .journal = site_journal, .event = site_event };
 }

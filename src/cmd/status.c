@@ -1,6 +1,7 @@
 /* `ferry status`, and the short commands that ask a server one thing: watch, cancel, resolve, shutdown. */
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -81,8 +82,14 @@ static void print_guest(json_object *g)
 	if (json_get(g, "last_move")) {
 		char sum[256];
 
+		/* The target of a move knows neither its gap nor its bytes: the source has counted them. */
 		progress_summary(json_get(g, "last_move"), sum, sizeof(sum));
-		printf("  last move: %s\n", sum);
+		if (!strcmp(json_str(json_get(g, "last_move"), "phase"), "failed"))
+			printf("  last move: failed; the guest stayed where it was\n");
+		else if (json_u64(json_get(g, "last_move"), "link_bytes"))
+			printf("  last move: %s\n", sum);
+		else
+			printf("  last move: arrived\n");
 	}
 }
 

@@ -60,6 +60,20 @@ static double eta_ns(const struct conv_in *in)
 	return net > 0 ? ((double)in->remaining - goal) / net * 1e9 : INFINITY;
 }
 
+/* No round is longer than `all` takes. Free, a round that leaves 80 % or more is the last free one: the shrinking ones before it sum up
+ * to less than 5 times `all`, and then it. The same again at step 1, whose limit is 80 % of the link. From step 2 on (53 %) each round
+ * leaves at most 53 %, so no further step is ever taken: less than 2.2 times `all`. A round also costs its fixed time. */
+uint64_t conv_bound_ns(const struct conv_in *in, uint64_t all)
+{
+	double whole, goal = in->now.rate * (double)in->budget_ns / 1e9, rounds;
+
+	if (!in->may_throttle || in->now.rate <= 0 || (double)conv_limit(in->now.rate, 2) > 0.6 * in->now.rate)
+		return UINT64_MAX;
+	whole = (double)all / in->now.rate * 1e9;
+	rounds = 3 * (2 + log(MAX((double)all / MAX(goal, 1.0), 1.0)) / log(1 / shrink_enough));
+	return to_ns(15 * whole + rounds * (double)in->fixed_ns);
+}
+
 static void say(struct conv_out *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void say(struct conv_out *o, const char *fmt, ...)
 {

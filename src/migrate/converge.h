@@ -51,5 +51,9 @@ bool conv_fits(const struct conv_in *);
 void conv_decide(const struct conv_in *, struct conv_out *);
 /* The limit of a step (1..CONV_STEPS) for a link rate: 80 %, then two thirds of the one before, never under 1 MiB/s. */
 uint64_t conv_limit(double rate, unsigned step);
+/* Where throttling is allowed and the link keeps its rate: time until the stop at the latest, from the end of the first round, for
+ * `all` bytes of blocks and memory. Whatever the guest does, as long as it can only dirty them as fast as it is allowed to write.
+ * UINT64_MAX: there is none (no rate known, or the lowest limit is too high for this link). */
+uint64_t conv_bound_ns(const struct conv_in *, uint64_t all);
 
 #endif

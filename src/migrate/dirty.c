@@ -31,10 +31,17 @@ void dirty_fini(struct dirty *d)
 
 void dirty_add(struct dirty *d, uint64_t lba, uint64_t nlb)
 {
+	uint32_t first, last;
+
 	if (lba >= d->blocks || !nlb)
 		return;
 	nlb = MIN(nlb, d->blocks - lba);
-	roaring_bitmap_add_range_closed(d->bits, (uint32_t)(lba >> d->shift), (uint32_t)((lba + nlb - 1) >> d->shift));
+	first = (uint32_t)(lba >> d->shift);
+	last = (uint32_t)((lba + nlb - 1) >> d->shift);
+	if (first == last)	/* most writes, and much cheaper than a range of one */
+		roaring_bitmap_add(d->bits, first);
+	else
+		roaring_bitmap_add_range_closed(d->bits, first, last);
 }
 
 void dirty_remove_inner(struct dirty *d, uint64_t lba, uint64_t nlb)

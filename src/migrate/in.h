@@ -21,7 +21,8 @@
 
 enum {
 	IN_CONNS_MAX = 32, IN_SESSIONS_MAX = 16, IN_SLOTS = 16,
-	IN_FRAMES_PER_POLL = 64
+	IN_FRAMES_PER_POLL = 64,
+	IN_BYTES_PER_POLL = 2 << 20	/* other guests' I/O shares our thread */
 };
 #define IN_GRACE_NS (10 * NS_PER_S)		/* a session without a connection, a connection without a first frame */
 #define IN_PLACE_NS (60 * NS_PER_S)		/* making the place */
@@ -100,7 +101,7 @@ struct in_session {
 	uint8_t *image;
 	uint32_t image_len, image_got, image_at;
 	struct move_progress p;
-	uint64_t paused_ns;
+	uint64_t paused_ns, owned_ns, resumed_ns;
 };
 
 struct move_in {

@@ -6,9 +6,9 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "migrate/in.h"
+#include "migrate/sum.h"
 
 enum { ZERO_MAX = 16 << 20 };	/* bytes of memory one frame may clear: a poll stays short whoever sends */
 
@@ -127,6 +127,10 @@ static void slot_start(struct in_session *s, struct in_slot *t)
 {
 	prepare(s, t);
 	mcmd_run(&t->cmd, s->m->site.mmc, 1);	/* if it is done already, in_slots_poll sees that */
+	if (s->m->site.pump) {
+		s->m->site.pump(s->m->site.ctx);
+		hnvme_poll(s->m->site.mmc);
+	}
 }
 
 /* ---- frames ---------------------------------------------------------------------------------------------------------- */
@@ -373,8 +377,9 @@ static int next(struct in_session *s)
 int in_apply_poll(struct in_session *s, bool *did)
 {
 	enum in_state state = s->state;
+	uint64_t bytes = 0;
 
-	for (int i = 0; i < IN_FRAMES_PER_POLL && s->conn && s->state == state; i++) {
+	for (int i = 0; i < IN_FRAMES_PER_POLL && bytes < IN_BYTES_PER_POLL && s->conn && s->state == state; i++) {
 		int rc = s->have_msg ? 0 : next(s);
 
 		if (!rc)
@@ -383,8 +388,12 @@ int in_apply_poll(struct in_session *s, bool *did)
 			return 0;
 		if (rc)
 			return rc;
+		bytes += s->msg.len;
 		s->have_msg = false;
 		*did = true;
+		rc = s->m->site.pump ? in_slots_poll(s) : 0;	/* so that the same slot, whose buffer is in the cache, takes the next */
+		if (rc)
+			return rc;
 	}
 	return 0;
 }

@@ -135,6 +135,7 @@ int in_start_run(struct in_session *s)
 	rc = own(s);
 	if (rc)
 		return rc;
+	s->owned_ns = in_now(s->m);
 	for (;;) {
 		hmlm_resume(mcmd_prep(&s->cmd, "Resume", NULL, 0), s->guest.cntlid);
 		STEP_WAIT(s->at, mcmd_run(&s->cmd, h, 0));
@@ -143,6 +144,7 @@ int in_start_run(struct in_session *s)
 		stuck(s, err.text);
 		STEP_WAIT(s->at, in_now(s->m) >= s->retry_ns);
 	}
+	s->resumed_ns = in_now(s->m);
 	for (;;) {
 		STEP_WAIT(s->at, (rc = s->vm->ops->resume(s->vm, &err)) != -EAGAIN);
 		if (!rc)
@@ -151,5 +153,7 @@ int in_start_run(struct in_session *s)
 		STEP_WAIT(s->at, in_now(s->m) >= s->retry_ns);
 	}
 	STEP_WAIT(s->at, !s->conn || in_say(s->conn, FRAME_STARTED, s->id, 0, "it runs") != -EAGAIN);
+	in_event(s, "decision", "started; in ms: %.2f our record, %.2f controller, %.2f processors", (double)(s->owned_ns - s->state_ns) / 1e6,
+		 (double)(s->resumed_ns - s->owned_ns) / 1e6, (double)(in_now(s->m) - s->resumed_ns) / 1e6);
 	STEP_END(s->at);
 }

@@ -4,7 +4,7 @@
  * numbered, so a corrupt, replayed, lost or reordered frame ends the link with a sentence. What the frames mean is decided by
  * move_out.c and move_in.c (frame.h lists them). TLS will sit between this file and the env_conn; nothing above will know.
  *
- * Non-blocking, one thread. Outgoing frames are copied into a bounded buffer (payloads are sent from there).
+ * Non-blocking, one thread. Outgoing frames wait in a bounded buffer for the stream to take them.
  */
 #ifndef FERRY_MIGRATE_LINK_H
 #define FERRY_MIGRATE_LINK_H
@@ -25,6 +25,8 @@ struct link *link_new(struct env *, struct env_conn *); /* takes the connection,
 void link_free(struct link *);
 /* 0; -EAGAIN when the backlog is over LINK_BACKLOG_MAX (nothing was queued); -EMSGSIZE; the link's error once it has failed. */
 int link_send(struct link *, uint16_t type, const struct iovec *payload, int n);
+/* The same for a payload that nobody changes during the call (never guest memory): large ones are not copied if the stream takes them. */
+int link_send_still(struct link *, uint16_t type, const struct iovec *payload, int n);
 /* Next whole frame: 1, 0 none yet, -errno: the link has failed (text says why; -EPIPE: the peer closed it). */
 int link_recv(struct link *, struct link_msg *);
 /* Puts queued bytes on the stream as far as they go (link_recv takes from it). True if any moved. */

@@ -89,6 +89,9 @@ struct move_site {
 	void *ctx;
 	struct env *env;
 	struct hnvme *mmc;		/* started */
+	/* Lets the MMC work off what was submitted, now (its device is polled in our thread anyhow); NULL: it works by itself. With it a
+	 * piece is read and sent, or received and written, while it is in the processor's cache. */
+	void (*pump)(void *ctx);
 	/* source: the guest and where it lives; -ENOENT with a sentence. */
 	int (*find)(void *ctx, const char *guest, struct move_guest *, struct err *);
 	/* target: reserve an MC (offline or disabled), claim or make namespaces of exactly these sizes with these identities, attach

@@ -27,7 +27,8 @@
 enum {
 	OUT_SLOTS = 16,			/* reads in flight */
 	OUT_RING_SLOTS = 4096,		/* of the change log: 128 KiB */
-	OUT_SOFT_BACKLOG = 2 << 20,	/* bytes waiting for the stream before new work is started */
+	OUT_SOFT_BACKLOG = 256 << 10,	/* bytes waiting for the stream before new work is started: what the stream does not take
+					 * yet is better not read yet, the kernel has buffers enough */
 	OUT_RETREATS_MAX = 3,		/* stops taken back because too much was left, or the log overflowed */
 	OUT_RELINKS_MAX = 5,		/* new connections tried one after another without success */
 	OUT_BROKEN_ROUNDS = 4,		/* rounds lost to an overflow one after another before the guest is slowed down */
@@ -44,7 +45,7 @@ enum out_slot_kind {
 struct out_slot {
 	enum out_slot_kind kind;
 	struct mcmd cmd;
-	uint8_t *buf;			/* o->piece bytes of the arena */
+	uint8_t *buf;			/* o->piece bytes of the arena; NULL: the slot is free */
 	unsigned ns, tries;
 	uint64_t lba, nlb;
 };
@@ -124,6 +125,8 @@ struct move_out {
 	/* copying */
 	uint32_t piece;
 	struct out_slot slot[OUT_SLOTS];
+	uint8_t *spare[OUT_SLOTS];		/* buffers no slot uses; the one used last is the first to be used again: it is in the cache */
+	unsigned spares;
 	unsigned slot_first, slot_count;	/* ring, oldest first */
 	unsigned ns_count, ns_turn;
 	struct out_ns ns[MOVE_NS_MAX];
@@ -137,11 +140,13 @@ struct move_out {
 	struct conv_rates rates;
 	uint64_t round_ns, round_link, last_remaining;
 	unsigned stuck, broken_rounds;
+	bool promised;			/* the bound was said */
 	bool track_more;
 	unsigned track_asks;
 
 	/* stop */
 	uint64_t pause_ns, suspend_ns;
+	uint64_t gathered_ns, prepared_ns, handed_ns;	/* for the account of the gap */
 	uint8_t *state_buf;		/* one piece of the arena */
 	uint8_t *image;			/* FRAME_STATE_MAX, taken before the pause */
 	uint32_t image_len, image_got, image_sent;
@@ -170,6 +175,8 @@ int out_link_poll(struct move_out *);
 void out_link_open(struct move_out *);		/* starts a connection; state HELLO or DOWN with a time to try again */
 void out_link_close(struct move_out *);
 int out_send(struct move_out *, uint16_t type, const void *head, size_t head_len, const void *data, size_t len);
+/* The same for data that nobody changes meanwhile: it need not be copied. */
+int out_send_still(struct move_out *, uint16_t type, const void *head, size_t head_len, const void *data, size_t len);
 int out_say(struct move_out *, uint16_t type, int code, const char *text);
 int out_sync(struct move_out *);		/* sends SYNC */
 void out_commit_frame(const struct move_out *, struct frame_commit *);

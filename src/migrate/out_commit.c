@@ -23,7 +23,23 @@ static int hand_over(struct move_out *o)
 		return out_fail(o, rc, "the ownership record could not be written: %s", strerror(-rc));
 	}
 	o->handed = true;
+	o->handed_ns = out_now(o);
 	return 0;
+}
+
+/* Where the time of the pause went; the target's own account of its last part is an event there. */
+static void account_for(struct move_out *o, uint64_t now)
+{
+	o->p.gap_ns = o->pause_ns ? now - o->pause_ns : 0;
+	o->p.device_gap_ns = o->suspend_ns ? now - o->suspend_ns : 0;
+	out_event(o, "decision", "%s runs on %s; the guest stood still for about %.2f ms", o->plan.guest, o->plan.to,
+		  (double)o->p.gap_ns / 1e6);
+	if (o->recovering)
+		return;
+	out_event(o, "decision", "of it, in ms: %.2f until the processors stood, %.2f controller suspended and last data, %.2f state set at "
+		  "the target and compared, %.2f our record, %.2f its record and start", (double)(o->suspend_ns - o->pause_ns) / 1e6,
+		  (double)(o->gathered_ns - o->suspend_ns) / 1e6, (double)(o->prepared_ns - o->gathered_ns) / 1e6,
+		  (double)(o->handed_ns - o->prepared_ns) / 1e6, (double)(now - o->handed_ns) / 1e6);
 }
 
 static int send_commit(struct move_out *o)
@@ -113,10 +129,7 @@ int out_commit_run(struct move_out *o)
 	STEP_WAIT(o->at, (rc = answer(o)) != -EAGAIN);
 	if (rc)
 		return rc;
-	o->p.gap_ns = o->pause_ns ? out_now(o) - o->pause_ns : 0;
-	o->p.device_gap_ns = o->suspend_ns ? out_now(o) - o->suspend_ns : 0;
-	out_event(o, "decision", "%s runs on %s; the guest stood still for about %.2f ms", o->plan.guest, o->plan.to,
-		  (double)o->p.gap_ns / 1e6);
+	account_for(o, out_now(o));
 	STEP_END(o->at);
 }
 

@@ -26,18 +26,31 @@ static enum need link_need(const struct move_out *o)
 	}
 }
 
-int out_send(struct move_out *o, uint16_t type, const void *head, size_t head_len, const void *data, size_t len)
+static int send(struct move_out *o, int (*how)(struct link *, uint16_t, const struct iovec *, int), uint16_t type, struct iovec v[2])
 {
-	struct iovec v[2] = { { (void *)head, head_len }, { (void *)data, len } };
 	int rc;
 
 	if (!o->link)
 		return -EAGAIN;
-	rc = link_send(o->link, type, v, len ? 2 : head_len ? 1 : 0);
+	rc = how(o->link, type, v, v[1].iov_len ? 2 : v[0].iov_len ? 1 : 0);
 	if (!rc)
 		o->sent_ns = out_now(o);
 	/* A broken link is noticed and judged in out_link_poll; until then nothing was sent. */
 	return rc == -EMSGSIZE ? rc : rc ? -EAGAIN : 0;
+}
+
+int out_send(struct move_out *o, uint16_t type, const void *head, size_t head_len, const void *data, size_t len)
+{
+	struct iovec v[2] = { { (void *)head, head_len }, { (void *)data, len } };
+
+	return send(o, link_send, type, v);
+}
+
+int out_send_still(struct move_out *o, uint16_t type, const void *head, size_t head_len, const void *data, size_t len)
+{
+	struct iovec v[2] = { { (void *)head, head_len }, { (void *)data, len } };
+
+	return send(o, link_send_still, type, v);
 }
 
 int out_say(struct move_out *o, uint16_t type, int code, const char *text)

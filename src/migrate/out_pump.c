@@ -3,19 +3,20 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "migrate/out.h"
+#include "migrate/sum.h"
 
 enum { STAT_BYTES = 4096, MEM_RUN = 256 * 1024, STAT_RANGES = STAT_BYTES / 16 + 1 };
 
 int out_pump_init(struct move_out *o)
 {
 	o->piece = MIN(hnvme_max_transfer(o->mmc), (uint32_t)FRAME_PIECE_MAX);
-	for (unsigned i = 0; i < OUT_SLOTS; i++) {
-		o->slot[i].buf = hnvme_mem(o->mmc, o->piece);
-		if (!o->slot[i].buf)
+	while (o->spares < OUT_SLOTS) {
+		o->spare[o->spares] = hnvme_mem(o->mmc, o->piece);
+		if (!o->spare[o->spares])
 			return -ENOMEM;
+		o->spares++;
 	}
 	for (unsigned i = 0; i < o->ns_count; i++) {
 		struct out_ns *n = &o->ns[i];
@@ -33,6 +34,8 @@ int out_pump_init(struct move_out *o)
 
 void out_pump_fini(struct move_out *o)
 {
+	while (o->spares)
+		hnvme_mem_free(o->mmc, o->spare[--o->spares], o->piece);
 	for (unsigned i = 0; i < OUT_SLOTS; i++)
 		if (o->slot[i].buf)
 			hnvme_mem_free(o->mmc, o->slot[i].buf, o->piece);
@@ -94,7 +97,7 @@ static int finish_read(struct move_out *o, struct out_slot *s)
 
 		rc = send_zero(o, s->ns, &r, 1);
 	} else {
-		rc = out_send(o, FRAME_DATA, &h, sizeof(h), s->buf, len);
+		rc = out_send_still(o, FRAME_DATA, &h, sizeof(h), s->buf, len);
 		if (!rc)
 			account(o, len);
 	}
@@ -208,18 +211,28 @@ static int retry(struct move_out *o, struct out_slot *s)
 	return -EAGAIN;
 }
 
+/* While bytes of an earlier frame wait, a frame would have to be copied behind them. It stays where it is instead. */
+static bool takes(struct move_out *o)
+{
+	if (o->link && link_backlog(o->link))
+		link_poll(o->link);
+	return !o->link || !link_backlog(o->link);
+}
+
 /* 0: the oldest is finished and gone; -EAGAIN: not yet; -errno. */
 static int finish_oldest(struct move_out *o)
 {
 	struct out_slot *s = &o->slot[o->slot_first];
 	int rc;
 
-	if (!slot_run(o, s))
+	if (!slot_run(o, s) || !takes(o))
 		return -EAGAIN;
 	rc = s->cmd.rc || s->cmd.status ? retry(o, s) : o->link_state == OUT_LINK_UP ? finish(o, s) : -EAGAIN;
 	if (rc)
 		return rc;
 	s->cmd.state = MCMD_IDLE;
+	o->spare[o->spares++] = s->buf;
+	s->buf = NULL;
 	o->slot_first = (o->slot_first + 1) % OUT_SLOTS;
 	o->slot_count--;
 	return 0;
@@ -231,7 +244,7 @@ static void start(struct move_out *o, enum out_slot_kind kind, unsigned ns, uint
 {
 	struct out_slot *s = &o->slot[(o->slot_first + o->slot_count++) % OUT_SLOTS];
 
-	*s = (struct out_slot){ .kind = kind, .ns = ns, .lba = lba, .nlb = nlb, .buf = s->buf };
+	*s = (struct out_slot){ .kind = kind, .ns = ns, .lba = lba, .nlb = nlb, .buf = o->spare[--o->spares] };
 	o->ns[ns].stats += kind == SLOT_STAT;
 	prepare(o, s);
 	slot_run(o, s);
@@ -347,37 +360,49 @@ static bool may_start(struct move_out *o)
 	return o->tokens > 0;
 }
 
-bool out_pump(struct move_out *o, bool start_new, int *rc)
+/* What is done, oldest first, and into the queue what found no room. 0 or -errno. */
+static int finish_some(struct move_out *o, bool *moved)
 {
-	bool moved = false;
-	int r = 0;
+	int rc = 0;
 
-	*rc = 0;
-	while (o->slot_count && !(r = finish_oldest(o)))
-		moved = true;
-	if (r && r != -EAGAIN) {
-		*rc = r;
-		return true;
-	}
+	while (o->slot_count && !(rc = finish_oldest(o)))
+		*moved = true;
 	for (unsigned i = 0; i < o->slot_count; i++) {
 		struct out_slot *s = &o->slot[(o->slot_first + i) % OUT_SLOTS];
 
 		if (!slot_run(o, s) && !mcmd_busy(&s->cmd))
 			break;	/* no room in the queue: later ones wait their turn */
 	}
-	for (unsigned i = 0; start_new && i < OUT_PUMP_MAX && may_start(o); i++) {
-		bool any = o->slot_count < OUT_SLOTS && start_one(o);
+	return rc == -EAGAIN ? 0 : rc;
+}
 
-		r = o->vmi.moves_memory && !o->summing ? pump_pages(o) : -ENOENT;
-		if (r && r != -ENOENT && r != -EAGAIN) {
-			*rc = r;
-			return true;
-		}
-		if (!any && r)
-			break;
+/* 0: something was started; -ENOENT: there is nothing, or no slot for it; -errno. */
+static int start_some(struct move_out *o)
+{
+	bool any = o->slot_count < OUT_SLOTS && start_one(o);
+	int rc = o->vmi.moves_memory && !o->summing ? pump_pages(o) : -ENOENT;
+
+	if (rc && rc != -ENOENT && rc != -EAGAIN)
+		return rc;
+	return any || !rc ? 0 : -ENOENT;
+}
+
+bool out_pump(struct move_out *o, bool start_new, int *rc)
+{
+	bool moved = false;
+
+	*rc = finish_some(o, &moved);
+	for (unsigned i = 0; !*rc && start_new && i < OUT_PUMP_MAX && may_start(o) && !(*rc = start_some(o)); i++) {
 		moved = true;
+		if (!o->site.pump)
+			continue;
+		o->site.pump(o->site.ctx);
+		hnvme_poll(o->mmc);
+		*rc = finish_some(o, &moved);
 	}
-	return moved;
+	if (*rc == -ENOENT)
+		*rc = 0;
+	return moved || *rc;
 }
 
 bool out_pump_idle(const struct move_out *o) { return !o->slot_count; }

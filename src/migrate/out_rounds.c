@@ -72,6 +72,25 @@ static bool unknown_blocks(const struct move_out *o)
 	return false;
 }
 
+/* Said once, after the first round has shown what the link carries. */
+static void promise(struct move_out *o, const struct conv_in *in)
+{
+	uint64_t all = o->p.mem_total, bound;
+
+	for (unsigned i = 0; i < o->ns_count; i++)
+		all += o->ns[i].id.blocks * o->ns[i].id.block_bytes;
+	bound = conv_bound_ns(in, all);
+	if (o->promised || !in->may_throttle)
+		return;
+	o->promised = true;
+	if (bound == UINT64_MAX)
+		out_event(o, "decision", "no time can be promised: the link carries %.1f MiB/s, too little for the lowest limit of writes",
+			  in->now.rate / (double)MIB);
+	else
+		out_event(o, "decision", "whatever the guest writes to its disks, the stop comes within %.1f s at %.1f MiB/s, because its writes "
+			  "may be slowed down", (double)bound / 1e9, in->now.rate / (double)MIB);
+}
+
 static void decide(struct move_out *o, struct conv_out *out)
 {
 	struct conv_in in;
@@ -89,6 +108,8 @@ static void decide(struct move_out *o, struct conv_out *out)
 	o->p.converges = out->converges;
 	o->stuck = out->shrank || out->act != CONV_GO_ON ? 0 : o->stuck + 1;
 	o->last_remaining = in.remaining;
+	if (out->act != CONV_STOP)
+		promise(o, &in);
 	out_event(o, out->act == CONV_GO_ON ? "round" : out->act == CONV_THROTTLE ? "throttle" : "decision", "%s", out->why);
 }
 

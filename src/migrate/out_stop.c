@@ -252,6 +252,7 @@ int out_transfer_run(struct move_out *o)
 	STEP_BEGIN(o->at);
 	o->image_sent = 0;
 	o->prepared = false;
+	o->gathered_ns = out_now(o);
 	STEP_WAIT(o->at, (rc = send_image(o)) != -EAGAIN);
 	if (rc)
 		return rc;
@@ -259,5 +260,6 @@ int out_transfer_run(struct move_out *o)
 	if (rc)
 		return rc;
 	STEP_WAIT(o->at, o->prepared);
+	o->prepared_ns = out_now(o);
 	STEP_END(o->at);
 }

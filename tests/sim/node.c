@@ -341,6 +341,16 @@ static void site_event(void *ctx, const char *guest, const struct move_event *ev
 	sim_trace(n->world, "%s %s %s: %s", n->name, move_phase_name(ev->phase), ev->kind, ev->text);
 }
 
+/* Some servers work off the manager's commands whenever it asks for that, others when it is their turn. */
+static void pump(void *ctx)
+{
+	struct node *n = ctx;
+	struct device *d = nvme_ctrl_device(n->mmc);
+
+	nvme_subsys_poll(n->ss);
+	d->ops->poll(d, 1 + (unsigned)sim_rand(n->world, 16));
+}
+
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
 void node_init(struct node *n, struct sim *w, const char *name, const struct sim_cfg *cfg)
@@ -420,6 +430,7 @@ void node_start(struct node *n)
 	n->hn_ready = false;
 	n->site.env = n->env;
 	n->site.mmc = n->hn;
+	n->site.pump = sim_rand(n->world, 2) ? pump : NULL;
 	start_by_journal(n);
 	sim_trace(n->world, "%s starts: %s epoch %lu", n->name, own_name(n->journal.own), (unsigned long)n->journal.epoch);
 }

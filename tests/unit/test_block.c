@@ -539,6 +539,22 @@ static size_t resident_kib(void)
 	return res * (size_t)sysconf(_SC_PAGESIZE) / 1024;
 }
 
+/* block.h, hint: nobody has judged the range, so no range may do harm; and a hint never changes what is there. */
+TEST(ram_hint_is_only_a_hint)
+{
+	static const uint64_t lba[] = { 0, 7, 8, 9, 1ull << 32, 1ull << 52, UINT64_MAX / 512, UINT64_MAX - 1, UINT64_MAX };
+	struct blk *b = blk_ram_open(512, 8, NULL);
+	uint64_t start, len;
+
+	EXPECT(b && b->ops->hint);
+	for (unsigned i = 0; i < ARRAY_LEN(lba); i++)
+		for (uint64_t nlb = 0; nlb <= 65536; nlb = 2 * nlb + 1)
+			for (enum blk_op op = BLK_READ; op < BLK_OP_COUNT; op++)
+				b->ops->hint(b, op, lba[i], nlb);
+	EXPECT_EQ(blk_next_allocated(b, 0, &start, &len), -ENOENT);
+	blk_close(b);
+}
+
 /* A thin disk of 16 TiB must cost what is written, also when it is scanned and trimmed as a whole. */
 TEST(ram_takes_memory_for_data_only)
 {

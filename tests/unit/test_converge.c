@@ -1,6 +1,8 @@
 /* Convergence: numbers in, decision out. Each case is one thing an operator would call wrong. */
 #include "t.h"
 
+#include <math.h>
+
 #include "migrate/converge.h"
 
 static struct conv_in base(void)
@@ -132,4 +134,57 @@ TEST(rates_are_smooth)
 	EXPECT(r.rate < 110);
 	conv_sample_dirty(&r, 1000000000, 0);
 	EXPECT_EQ(r.dirty_rate, 0);
+}
+
+/* design.md 8: with throttling allowed any guest ends in bounded time, and the bound is known beforehand. A guest that always dirties
+ * as fast as it may, and one that does so only every other round, against the link's arithmetic. */
+TEST(bound_holds_for_a_guest_that_writes_as_it_may)
+{
+	static const double wants[] = { 0.1, 0.5, 0.79, 0.81, 1, 3, 100 };
+	const double all = 10e9, rate = 500e6;
+
+	for (size_t i = 0; i < 2 * ARRAY_LEN(wants); i++) {
+		struct conv_in in = base();
+		struct conv_out o;
+		double left = all, spent = 0, bound;
+		unsigned round = 0;
+
+		in.now.rate = rate;
+		in.may_throttle = true;
+		in.fixed_ns = 1000000;
+		bound = (double)conv_bound_ns(&in, (uint64_t)all);
+		EXPECT(bound < 1e12);
+		do {
+			double t = left / rate, may = in.limit ? (double)in.limit : INFINITY;
+			double want = i % 2 && round % 2 ? 0.1 : wants[i / 2];
+
+			spent += round ? t * 1e9 + (double)in.fixed_ns : 0;
+			left = MIN(MIN(want * rate, may) * t, all);
+			in.now.dirty_rate = t > 0 ? left / t : 0;
+			in.last_remaining = round ? in.remaining : 0;
+			in.remaining = (uint64_t)left;
+			in.round = ++round;
+			conv_decide(&in, &o);
+			if (o.act == CONV_THROTTLE) {
+				in.limit = o.limit;
+				in.step++;
+			}
+			EXPECT(spent <= bound);
+		} while (o.act != CONV_STOP && round < 1000);
+		EXPECT_EQ(o.act, CONV_STOP);
+	}
+}
+
+/* A link slower than the lowest limit can lose against the guest for ever; nothing is promised then. */
+TEST(no_bound_on_a_link_slower_than_the_lowest_limit)
+{
+	struct conv_in in = base();
+
+	in.may_throttle = true;
+	in.now.rate = 500e3;
+	EXPECT_EQ(conv_bound_ns(&in, 1 << 30), UINT64_MAX);
+	in.now.rate = 500e6;
+	EXPECT(conv_bound_ns(&in, 1 << 30) != UINT64_MAX);
+	in.may_throttle = false;
+	EXPECT_EQ(conv_bound_ns(&in, 1 << 30), UINT64_MAX);
 }

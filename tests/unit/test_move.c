@@ -182,7 +182,7 @@ TEST(cut_in_precopy) { cut_in(MOVE_PRECOPY, 700, 1); }
 TEST(cut_in_precopy_late) { cut_in(MOVE_PRECOPY, 1700, 1); }
 TEST(cut_in_stop) { cut_in(MOVE_STOP, 1, 0); }
 TEST(cut_in_transfer) { cut_in(MOVE_TRANSFER, 20, 0); }
-TEST(cut_in_transfer_late) { cut_in(MOVE_TRANSFER, 200, 0); }
+TEST(cut_in_transfer_late) { cut_in(MOVE_TRANSFER, 100, 0); }
 
 /* COMMIT itself is lost: the target never heard it, refuses durably when asked, and the source takes the guest back. */
 TEST(commit_lost)

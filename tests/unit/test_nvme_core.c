@@ -154,10 +154,10 @@ TEST(subsystem_reset_resets_everybody)
 {
 	RIG(r, .queues = 1);
 
-	rig_reg_put(r.mc, NVME_REG_NSSR, 4, 1);
+	rig_reg_put(r.mmc, NVME_REG_NSSR, 4, 1);
 	rig_poll(&r);
 	EXPECT(rig_csts(r.mmc) & NVME_CSTS_RDY);
-	rig_reg_put(r.mc, NVME_REG_NSSR, 4, NVME_NSSR_MAGIC);
+	rig_reg_put(r.mmc, NVME_REG_NSSR, 4, NVME_NSSR_MAGIC);
 	rig_poll(&r);
 	EXPECT_EQ(rig_csts(r.mmc), NVME_CSTS_NSSRO);
 	EXPECT_EQ(rig_csts(r.mc), NVME_CSTS_NSSRO);

@@ -19,6 +19,35 @@ static struct nvme_sqe copy_sqe(uint64_t sdlba, unsigned n)
 	return s;
 }
 
+/* Commands are looked at before their turn, as hints to the backend: whatever stands there, each is judged as itself when it comes
+ * (Base, Submission Queue Entry). Namespaces that are not, and blocks that are not. */
+TEST(commands_behind_the_head_are_not_believed)
+{
+	static const struct { uint32_t nsid; uint64_t slba; unsigned status; } t[] = {
+		{ 1, 0, NVME_SUCCESS }, { 0, 0, NVME_INVALID_NAMESPACE }, { 2, 0, NVME_INVALID_NAMESPACE },
+		{ NVME_NSID_MAX, 0, NVME_INVALID_NAMESPACE }, { NVME_NSID_MAX + 1, 0, NVME_INVALID_NAMESPACE },
+		{ UINT32_MAX, 0, NVME_INVALID_NAMESPACE }, { 1, BLOCKS, NVME_LBA_OUT_OF_RANGE },
+		{ 1, UINT64_MAX, NVME_LBA_OUT_OF_RANGE }, { 1, BLOCKS - 1, NVME_SUCCESS }, { UINT32_MAX - 1, 1, NVME_INVALID_NAMESPACE },
+	};
+	RIG(r, .queues = 1, .qsize = 16);
+	uint16_t cid[ARRAY_LEN(t)];
+	void *p = rig_alloc(&r, r.mc, 4096);
+
+	for (unsigned round = 0; round < 3; round++) {	/* so that they stand across the end of the ring too */
+		for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
+			struct nvme_sqe s = rig_rw(i & 1 ? NVME_NVM_WRITE : NVME_NVM_READ, t[i].nsid, t[i].slba, 1);
+
+			rig_data(&r, r.mc, &s, p, 512);
+			cid[i] = rig_submit(&r, r.mc, 1, s);
+		}
+		for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
+			struct nvme_cqe c = rig_wait(&r, r.mc, 1, cid[i]);
+
+			EXPECT_EQ(nvme_cqe_status(&c) & 0x7ff, t[i].status);
+		}
+	}
+}
+
 /* ---- fields of the commands on one range */
 
 #define DEAC (1u << 25)

@@ -148,7 +148,8 @@ static nvme_status dbbuf(struct nvme_req *r)
 
 	if ((shadow | eventidx) & (NVME_PAGE - 1))
 		return NVME_INVALID_FIELD;
-	if (!gmem_covers(&c->dev.gmem, shadow, NVME_PAGE, true) || !gmem_covers(&c->dev.gmem, eventidx, NVME_PAGE, true))
+	/* They are polled, so they must be reached directly: with memory by message the host goes on with the real doorbells. */
+	if (!gmem_ptr(&c->dev.gmem, shadow, NVME_PAGE, false) || !gmem_ptr(&c->dev.gmem, eventidx, NVME_PAGE, true))
 		return NVME_DATA_TRANSFER_ERROR;
 	c->dbbuf_shadow = shadow;
 	c->dbbuf_eventidx = eventidx;

@@ -33,16 +33,20 @@ static uint64_t slot_iova(const struct nvme_cdq *q, uint32_t slot)
 	return q->pages[slot / SLOTS_PER_PAGE] + slot % SLOTS_PER_PAGE * NVME_CDQ_SLOT;
 }
 
-/* The host polls byte 31 without a lock: everything else must be there before it (Base 2.1, 8.1.6). */
+/* The host polls byte 31 without a lock: everything else must be there before it (Base 2.1, 8.1.6). Member by member: copied in larger
+ * pieces than it was built of, the entry would wait for the stores of the data just written (as in queue.c). */
 static bool slot_write(struct nvme_cdq *q, const struct nvme_lbamq *e)
 {
 	uint64_t iova = slot_iova(q, q->tail);
-	uint8_t *p = gmem_ptr(&q->mmc->dev.gmem, iova, sizeof(*e), true);
+	struct nvme_lbamq *p = gmem_ptr(&q->mmc->dev.gmem, iova, sizeof(*e), true);
 
 	if (!p)
 		return false;
-	memcpy(p, e, offsetof(struct nvme_lbamq, lbamqa));
-	__atomic_store_n(p + offsetof(struct nvme_lbamq, lbamqa), e->lbamqa, __ATOMIC_RELEASE);
+	p->nsid = e->nsid;
+	p->nlb0 = e->nlb0;
+	p->slba = e->slba;
+	memset(p->rsvd16, 0, sizeof(p->rsvd16));
+	__atomic_store_n(&p->lbamqa, e->lbamqa, __ATOMIC_RELEASE);
 	gmem_mark(&q->mmc->dev.gmem, iova, sizeof(*e));
 	return true;
 }

@@ -104,8 +104,7 @@ void nvme_ctrl_clr(struct nvme_ctrl *c)
 	c->dbbuf_shadow_ptr = c->dbbuf_eventidx_ptr = NULL;
 	nvme_event_reset(c);
 	nvme_features_reset(c);
-	nvme_rate_reset(c);
-	nvme_hmlm_clr(c);
+	nvme_hmlm_clr(c);	/* limits and what is left of their tokens stay: a guest must not shake them off */
 	c->suspend = NVME_RUNNING;
 	memset(c->pci.pba, 0, sizeof(c->pci.pba));
 	c->enabled = false;
@@ -253,6 +252,7 @@ bool nvme_ctrl_housekeep(struct nvme_ctrl *c)
 {
 	bool any = ready_clear(c);
 
+	any |= nvme_reqs_poll(c);
 	any |= enable_try(c);
 	any |= drain_step(c);
 	any |= shutdown_step(c);
@@ -293,6 +293,20 @@ static void cc_write(struct nvme_ctrl *c, uint32_t v)
 	shutdown_begin(c);
 }
 
+/* NVM Subsystem Reset. To its guest an MC is the only controller of its subsystem, and so it is reset alone: otherwise each guest
+ * could reset all others, and the manager of moves with them (design rule 5). The MMC's host has the whole of it. */
+static void nssr_write(struct nvme_ctrl *c, uint32_t v)
+{
+	if (v != NVME_NSSR_MAGIC)
+		return;
+	if (c->mmc) {
+		c->ss->reset_wanted = true;
+		return;
+	}
+	ctrl_reset_all(c);
+	c->csts |= NVME_CSTS_NSSRO;
+}
+
 static void reg_write(struct nvme_ctrl *c, unsigned off, uint32_t v)
 {
 	const uint64_t low = UINT32_MAX, page = ~(uint64_t)(NVME_PAGE - 1);
@@ -302,7 +316,7 @@ static void reg_write(struct nvme_ctrl *c, unsigned off, uint32_t v)
 	case NVME_REG_INTMC: c->intms &= ~v; break;
 	case NVME_REG_CC: cc_write(c, v); break;
 	case NVME_REG_CSTS: c->csts &= ~(v & NVME_CSTS_NSSRO); break;
-	case NVME_REG_NSSR: c->ss->reset_wanted |= v == NVME_NSSR_MAGIC; break;
+	case NVME_REG_NSSR: nssr_write(c, v); break;
 	case NVME_REG_AQA: c->aqa = v & 0x0fff0fff; break;
 	case NVME_REG_ASQ: c->asq = ((c->asq & ~low) | v) & page; break;
 	case NVME_REG_ASQ + 4: c->asq = (c->asq & low) | (uint64_t)v << 32; break;
@@ -423,7 +437,6 @@ static bool ctrl_poll(struct device *d, unsigned budget)
 	struct nvme_ctrl *c = nvme_ctrl_of(d);
 	bool any = nvme_ctrl_housekeep(c);
 
-	any |= nvme_reqs_poll(c);
 	if (!c->enabled)
 		return any;
 	nvme_doorbells_latch(c);

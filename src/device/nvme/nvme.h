@@ -28,6 +28,7 @@ enum {
 	NVME_NVM_VERSION = 0x00010200,		/* NVM Command Set 1.2 */
 	NVME_SGLS = 1 << 16 | 1,		/* SGLs of any alignment, bit buckets; what xfer.c takes */
 	NVME_QSIZE_MAX = 4096,			/* entries; CAP.MQES + 1 */
+	NVME_WORK_MAX = 4 << 20,		/* bytes one poll may give to backends; beyond, what can wait waits for the next */
 	NVME_HELD_MAX = 256			/* completions waiting for CQ room that a state image can carry; more stop fetching */
 };
 
@@ -93,7 +94,8 @@ struct nvme_req {
 	struct iovec siov;			/* for commands that point a backend at scratch */
 	bool bounced;				/* iov points into buf, data goes by message */
 	bool holds_gmem;
-	bool aborted;
+	bool forsaken;				/* POSTING, and its queue was deleted meanwhile: not tried again */
+	uint64_t rate_bytes;			/* what the rate limiter took for it beforehand; 0 nothing */
 	/* the command's own progress, over several backend requests */
 	struct blk_io bio;
 	int step;
@@ -242,6 +244,7 @@ struct nvme_ctrl {
 	uint32_t bufs_free;				/* bit map */
 	unsigned held_count;				/* completions waiting for CQ room, all queues */
 	struct nvme_ctrl_stats stats;			/* derived */
+	uint64_t work;					/* derived: bytes given to backends since the last poll began */
 	unsigned sq_top, cq_top, sq_turn;		/* derived: highest live qid + 1; where the next fetch round starts */
 	struct blk_io shn_io;				/* derived: the flush of a shutdown */
 #ifdef FERRY_BREAK_DIRTY_LATE
@@ -283,6 +286,7 @@ struct nvme_subsys {
 	struct env *env;
 	struct nvme_ns *ns[NVME_NSID_MAX + 1];
 	struct nvme_ctrl *ctrl[NVME_CTRL_MAX];		/* by CNTLID */
+	unsigned ns_top, ctrl_top;			/* no index so far was as large: what a poll looks at */
 	struct nvme_cdq cdq[NVME_CTRL_MAX];
 	bool reset_wanted;				/* NSSR was written: done from poll */
 };
@@ -374,6 +378,8 @@ void nvme_hmlm_clr(struct nvme_ctrl *);		/* that controller (MMC or MC) was rese
 void nvme_hmlm_fini(struct nvme_ctrl *);	/* that controller is about to be freed: nothing may point at it any more */
 /* Rate limiter: true if the command may run now (and takes its tokens). deadline: when one that may not could. */
 bool nvme_rate_admit(struct nvme_ctrl *, struct nvme_req *);
+/* What a list of ranges really moves, once it is known: the rest of what was taken for it is given back. */
+void nvme_rate_settle(struct nvme_req *, uint64_t bytes);
 uint64_t nvme_rate_deadline(struct nvme_ctrl *);
 void nvme_rate_reset(struct nvme_ctrl *);
 /* The state image (outer structure 6.1, v0 and our vendor part). save appends to out. load judges everything before it changes

@@ -51,12 +51,34 @@ static nvme_status status_of(struct nvme_req *r, int rc, enum blk_op op)
 nvme_status nvme_status_of_read(struct nvme_req *r, int rc) { return status_of(r, rc, BLK_READ); }
 nvme_status nvme_status_of_write(struct nvme_req *r, int rc) { return status_of(r, rc, BLK_WRITE); }
 
+/* The end of a namespace ends its last unit. first == last: no whole unit. */
+void nvme_io_whole_units(const struct nvme_ns *ns, uint64_t slba, uint64_t nlb, uint64_t *first, uint64_t *last)
+{
+	uint64_t unit = ns->blk->alloc_blocks, end = slba + nlb;
+
+	*first = round_up(slba, unit);
+	*last = end == ns->nsze ? end : round_down(end, unit);
+	if (*first >= *last)
+		*first = *last = slba;
+}
+
+static void log_part(struct nvme_req *r, uint64_t from, uint64_t to, bool dealloc)
+{
+	if (from < to)
+		nvme_log_change(r->ctrl, r->ns, from, to - from, dealloc);
+}
+
+/* What is gone and what is changed are told apart: a deallocation of nearly everything, off by one block, must not make a mover
+ * carry nearly everything. */
 void nvme_io_changed(struct nvme_req *r, uint64_t slba, uint64_t nlb, bool dealloc)
 {
-	uint64_t unit = r->ns->blk->alloc_blocks, end = slba + nlb;
-	bool whole = !(slba & (unit - 1)) && (!(end & (unit - 1)) || end == r->ns->nsze);
+	uint64_t first = slba, last = slba, end = slba + nlb;
 
-	nvme_log_change(r->ctrl, r->ns, slba, nlb, dealloc && whole);
+	if (dealloc)
+		nvme_io_whole_units(r->ns, slba, nlb, &first, &last);
+	log_part(r, slba, first, false);
+	log_part(r, first, last, true);
+	log_part(r, last, end, false);
 }
 
 bool nvme_io_write_through(const struct nvme_req *r)

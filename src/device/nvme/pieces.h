@@ -25,6 +25,8 @@ nvme_status nvme_piece(struct nvme_req *, enum blk_op, uint64_t lba, uint64_t nl
 nvme_status nvme_status_of_read(struct nvme_req *, int rc);
 nvme_status nvme_status_of_write(struct nvme_req *, int rc);
 /* Tells the logs of a change; marks it deallocated only where whole allocation units are gone (HMLM-RING-17). */
+/* The part of a range that is whole allocation units: [first, last). */
+void nvme_io_whole_units(const struct nvme_ns *, uint64_t slba, uint64_t nlb, uint64_t *first, uint64_t *last);
 void nvme_io_changed(struct nvme_req *, uint64_t slba, uint64_t nlb, bool dealloc);
 /* Must what this command writes be durable before its completion? FUA, or no volatile cache. */
 bool nvme_io_write_through(const struct nvme_req *);

@@ -107,8 +107,10 @@ static void held_drop(struct nvme_cq *cq, const struct nvme_sq *only)
 		if (only && req->sq != only)
 			continue;
 		if (req->where == NVME_REQ_POSTING) {
-			if (only)
+			if (only) {
+				req->forsaken = true;
 				continue;	/* the slot is half written: let it finish */
+			}
 			list_del(&req->link);
 			req->sq = NULL;
 			continue;
@@ -177,7 +179,8 @@ void nvme_queues_reset(struct nvme_ctrl *c)
 
 /* ---- doorbells ---- */
 
-/* Shadow doorbells (Doorbell Buffer Config) are for I/O queues only. Without a pointer to them the real ones count. */
+/* Shadow doorbells (Doorbell Buffer Config) are for I/O queues only. While their pages are not mapped no doorbell of an I/O queue
+ * is looked at: the real ones are as old as the guest's last ring, and would have old entries run again. */
 static bool dbbuf_here(struct nvme_ctrl *c)
 {
 	struct gmem *g = &c->dev.gmem;
@@ -240,11 +243,12 @@ static void cq_latch(struct nvme_ctrl *c, struct nvme_cq *cq, bool shadow)
 void nvme_doorbells_latch(struct nvme_ctrl *c)
 {
 	bool shadow = c->dbbuf && dbbuf_here(c);
+	unsigned sqs = c->dbbuf && !shadow ? MIN(c->sq_top, 1u) : c->sq_top, cqs = c->dbbuf && !shadow ? MIN(c->cq_top, 1u) : c->cq_top;
 
-	for (unsigned i = 0; i < c->sq_top; i++)
+	for (unsigned i = 0; i < sqs; i++)
 		if (c->sq[i].live)
 			sq_latch(c, &c->sq[i], shadow);
-	for (unsigned i = 0; i < c->cq_top; i++)
+	for (unsigned i = 0; i < cqs; i++)
 		if (c->cq[i].live)
 			cq_latch(c, &c->cq[i], shadow);
 }
@@ -350,7 +354,7 @@ static void sq_hint(struct nvme_ctrl *c, const struct nvme_sq *sq)
 	if (!sq->qid || ring_distance(sq->head, sq->tail, sq->size) <= HINT_AHEAD)
 		return;
 	s = (const void *)(sq->ptr + 64u * (slot >= sq->size ? slot - sq->size : slot));
-	nsid = le32_get(s->nsid);
+	nsid = __atomic_load_n((const uint32_t *)(const void *)&s->nsid, __ATOMIC_RELAXED); /* once: the guest may change it */
 	ns = nsid <= NVME_NSID_MAX ? c->attach[nsid] : NULL;
 	if (!ns || !ns->blk->ops->hint)
 		return;
@@ -394,7 +398,7 @@ bool nvme_queues_fetch(struct nvme_ctrl *c, unsigned budget)
 
 	if (c->sq_turn >= c->sq_top)
 		c->sq_turn = 0;
-	while (done < budget && idle < c->sq_top && nvme_ctrl_may_fetch(c)) {
+	while (done < budget && idle < c->sq_top && c->work < NVME_WORK_MAX && nvme_ctrl_may_fetch(c)) {
 		struct nvme_sq *sq = &c->sq[c->sq_turn];
 		unsigned n = sq_ready(c, sq) ? sq_fetch(c, sq, MIN(BURST, budget - done)) : 0;
 
@@ -447,18 +451,22 @@ static uint8_t *cq_ptr(struct nvme_ctrl *c, struct nvme_cq *cq)
 	return cq->ptr;
 }
 
-/* 12 bytes, then the dword with the phase bit: who sees the phase sees the rest. Made in registers and stored in whole words:
- * put together from bytes in memory, it would have to wait for every store of the data before it could be read back. */
-static void cq_write(struct nvme_ctrl *c, struct nvme_cq *cq, uint8_t *ring, struct nvme_req *req)
+/* 12 bytes, then the dword with the phase bit: who sees the phase sees the rest. Made in place from registers: an entry that is built
+ * elsewhere and copied in larger pieces than it was built of makes the processor wait for all stores before it, among them the
+ * command's data on its way to memory. */
+static void cq_write(struct nvme_ctrl *c, struct nvme_cq *cq, uint8_t *ring, const struct nvme_req *req)
 {
-	uint8_t *slot = ring + 16u * cq->tail;
-	uint64_t dws = req->dw0 | (uint64_t)req->dw1 << 32;
-	uint32_t sq = req->sq->head | (uint32_t)req->sq->qid << 16;
-	uint32_t last = le16_get(req->sqe.cid) | (uint32_t)(uint16_t)(req->status << 1 | cq->phase) << 16;
+	struct nvme_cqe *slot = (void *)(ring + 16u * cq->tail);
+	uint16_t status = (uint16_t)(req->status << 1 | cq->phase);
+	le32 last = le32_of((uint32_t)le16_get(req->sqe.cid) | (uint32_t)status << 16);
+	uint32_t raw;
 
-	memcpy(slot, &dws, sizeof(dws));
-	memcpy(slot + 8, &sq, sizeof(sq));
-	__atomic_store_n((uint32_t *)(void *)(slot + 12), last, __ATOMIC_RELEASE);
+	slot->dw0 = le32_of(req->dw0);
+	slot->dw1 = le32_of(req->dw1);
+	slot->sqhd = le16_of(req->sq->head);
+	slot->sqid = le16_of(req->sq->qid);
+	memcpy(&raw, &last, 4);
+	__atomic_store_n((uint32_t *)(void *)((uint8_t *)slot + 12), raw, __ATOMIC_RELEASE);
 	cq_advance(c, cq);
 }
 
@@ -502,6 +510,11 @@ void nvme_cq_posted(struct nvme_req *req, int rc)
 		return;
 	}
 	cq->posting = false;
+	if (rc && req->forsaken) {	/* nobody waits for it, and a state image could not name its queue */
+		list_del(&req->link);
+		nvme_req_free(req);
+		return;
+	}
 	if (rc) {
 		req->where = NVME_REQ_HELD;
 		c->held_count++;
@@ -520,8 +533,8 @@ void nvme_cq_post(struct nvme_req *req)
 	uint8_t *ring = cq_ptr(c, cq);
 
 	req->cq = cq;
-	if (!cq_has_room(cq))
-		cq_latch(c, cq, c->dbbuf && dbbuf_here(c));
+	if (!cq_has_room(cq) && (!cq->qid || !c->dbbuf || dbbuf_here(c)))
+		cq_latch(c, cq, c->dbbuf && cq->qid);
 	if (ring && list_empty(&cq->held) && cq_has_room(cq)) {
 		cq_write(c, cq, ring, req);
 		nvme_req_free(req);

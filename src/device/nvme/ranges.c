@@ -63,10 +63,25 @@ static nvme_status dsm_done(struct nvme_req *r, int rc)
 
 static const struct nvme_pieces dsm_pieces = { .next = dsm_next, .done = dsm_done };
 
+/* Blocks of allocation units that a range covers in part: a mover has to carry those. */
+static uint64_t dsm_edges(const struct nvme_req *r)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; nvme_dsm_ad(&r->sqe) && i <= nvme_dsm_nr0(&r->sqe); i++) {
+		uint64_t slba = le64_get(dsm_range(r, i)->slba), nlb = le32_get(dsm_range(r, i)->nlb), first, last;
+
+		nvme_io_whole_units(r->ns, slba, nlb, &first, &last);
+		n += nlb - (last - first);
+	}
+	return n;
+}
+
 nvme_status nvme_dsm(struct nvme_req *r)
 {
 	nvme_status status = dsm_judge(r);
 
+	nvme_rate_settle(r, status == NVME_SUCCESS ? dsm_edges(r) << r->ns->lba_shift : 0);
 	if (status != NVME_SUCCESS)
 		return status;
 	if (!nvme_dsm_ad(&r->sqe))
@@ -193,8 +208,12 @@ static const struct nvme_pieces copy_pieces = { .next = copy_next, .done = copy_
 
 nvme_status nvme_copy(struct nvme_req *r)
 {
+	uint64_t total = 0;
 	nvme_status status = copy_judge(r);
 
+	for (uint32_t i = 0; i <= nvme_copy_nr0(&r->sqe) && status == NVME_SUCCESS; i++)
+		total += copy_nlb(copy_range(r, i));
+	nvme_rate_settle(r, total << r->ns->lba_shift);
 	if (status != NVME_SUCCESS)
 		return status;
 	r->idx = 0;

@@ -10,6 +10,7 @@
  * Called by req.c before a counted command runs, and by features.c for the MMC. Device thread.
  */
 #include "device/nvme/hmlm.h"
+#include "device/nvme/pieces.h"
 
 struct bucket { double *tok; double rate, cap, cost; };
 
@@ -29,25 +30,36 @@ static bool is_write(const struct nvme_req *req)
 	case NVME_NVM_WRITE_ZEROES:
 	case NVME_NVM_WRITE_UNCORRECTABLE:
 	case NVME_NVM_COPY:
+	case NVME_NVM_DSM:
 		return true;
 	}
 	return false;
 }
 
-/* Bytes that the command moves or changes: that is what a mover has to catch up with. A deallocating Write Zeroes costs it nothing. */
+/* Blocks that a deallocation leaves to be carried: those of allocation units that it does not cover whole. */
+static uint64_t edge_blocks(const struct nvme_ns *ns, uint64_t nlb)
+{
+	return MIN(nlb, 2ull * ns->blk->alloc_blocks);
+}
+
+/* Bytes that the command moves or changes: that is what a mover has to catch up with. Of commands with a list only its length is
+ * known before the data is there: the most that can be, of which nvme_rate_settle gives back what was too much. */
 static uint64_t cost_bytes(const struct nvme_req *req)
 {
 	const struct nvme_sqe *s = &req->sqe;
-	const struct nvme_copy_range *r = (const void *)req->buf;
 	uint64_t blocks = 0;
 
+	if (!req->ns)
+		return 0;
 	switch (s->opc) {
-	case NVME_NVM_COPY:	/* the ranges, if the core has them already */
-		for (uint32_t i = 0; r && i < req->len / sizeof(*r); i++)
-			blocks += le16_get(r[i].nlb0) + 1u;
+	case NVME_NVM_COPY:
+		blocks = MIN((nvme_copy_nr0(s) + 1ull) * NVME_COPY_RANGE_BLOCKS, NVME_COPY_BLOCKS);
+		break;
+	case NVME_NVM_DSM:
+		blocks = nvme_dsm_ad(s) ? (nvme_dsm_nr0(s) + 1) * edge_blocks(req->ns, UINT64_MAX) : 0;
 		break;
 	case NVME_NVM_WRITE_ZEROES:
-		blocks = nvme_rw_deac(s) ? 0 : nvme_rw_nlb0(s) + 1u;
+		blocks = nvme_rw_deac(s) ? edge_blocks(req->ns, nvme_rw_nlb0(s) + 1u) : nvme_rw_nlb0(s) + 1u;
 		break;
 	case NVME_NVM_READ:
 	case NVME_NVM_WRITE:
@@ -56,7 +68,7 @@ static uint64_t cost_bytes(const struct nvme_req *req)
 		blocks = nvme_rw_nlb0(s) + 1u;
 		break;
 	}
-	return req->ns ? blocks << req->ns->lba_shift : 0;
+	return blocks << req->ns->lba_shift;
 }
 
 static double ratio(uint8_t w, uint8_t r)
@@ -110,7 +122,24 @@ bool nvme_rate_admit(struct nvme_ctrl *c, struct nvme_req *req)
 			return false;
 	for (unsigned i = 0; i < BUCKETS; i++)
 		*b[i].tok -= b[i].cost;
+	req->rate_bytes = cost_bytes(req);
 	return true;
+}
+
+/* What the command really moves is known now. */
+void nvme_rate_settle(struct nvme_req *req, uint64_t bytes)
+{
+	struct nvme_ctrl *c = req->ctrl;
+	struct bucket b[BUCKETS];
+	double back = (double)(req->rate_bytes - MIN(bytes, req->rate_bytes)) * (is_write(req) ? ratio(c->rate.cfg.bw_w, c->rate.cfg.bw_r) : 1);
+
+	if (!req->rate_bytes || !limited(c))
+		return;
+	req->rate_bytes = 0;
+	buckets(c, NULL, b);
+	*b[0].tok = MIN(*b[0].tok + back, b[0].cap);
+	if (is_write(req))
+		*b[1].tok = MIN(*b[1].tok + back / ratio(c->rate.cfg.bw_w, c->rate.cfg.bw_r), b[1].cap);
 }
 
 /* Rounded up: a poll at this time admits the first waiting command. */
@@ -131,7 +160,7 @@ uint64_t nvme_rate_deadline(struct nvme_ctrl *c)
 	return nvme_now(c) + (uint64_t)(wait * (double)NS_PER_S) + 1;
 }
 
-/* Full buckets; the limits stay. A guest must not escape its limit by a reset, so a Controller Level Reset of an MC keeps them. */
+/* Full buckets; the limits stay. Not for a Controller Level Reset of an MC: a guest must not refill its buckets by one. */
 void nvme_rate_reset(struct nvme_ctrl *c)
 {
 	struct bucket b[BUCKETS];

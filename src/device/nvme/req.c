@@ -54,7 +54,8 @@ struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
 	req->iovcnt = req->step = 0;
 	req->idx = 0;
 	memset(req->w, 0, sizeof(req->w));
-	req->bounced = req->holds_gmem = req->aborted = req->in_blk = req->blk_again = false;
+	req->rate_bytes = 0;
+	req->bounced = req->holds_gmem = req->forsaken = req->in_blk = req->blk_again = false;
 	req->bio.fua = req->bio.dealloc = false;
 	req->where = NVME_REQ_OUT;
 	c->inflight++;
@@ -262,6 +263,7 @@ void nvme_req_mapped(struct nvme_req *req, nvme_status st)
 	struct nvme_ctrl *c = req->ctrl;
 	unsigned flags = req->row->flags;
 	bool linear = flags & NVME_ROW_LINEAR && req->len, direct = !linear && nvme_xfer_direct(req);
+	bool lacks = (!direct && !req->buf) || (flags & NVME_ROW_SCRATCH && !req->scratch);
 
 	if (st != NVME_SUCCESS || !req->sq) {
 		req_refuse(req, st);
@@ -271,7 +273,8 @@ void nvme_req_mapped(struct nvme_req *req, nvme_status st)
 		req_refuse(req, NVME_DATA_TRANSFER_ERROR);
 		return;
 	}
-	if ((!list_empty(&c->buf_wait) && (!direct || flags & NVME_ROW_SCRATCH) && req->where != NVME_REQ_WAITING) ||
+	/* Who has its buffers (nvme_req_refetch) does not queue up for more: those in front may be waiting for just these. */
+	if ((!list_empty(&c->buf_wait) && lacks && req->where != NVME_REQ_WAITING) ||
 	    !bufs_take(req, !direct, flags & NVME_ROW_SCRATCH)) {
 		req_wait(req, &c->buf_wait);
 		return;
@@ -402,8 +405,25 @@ nvme_status nvme_blk_status(int rc, enum blk_op op)
 	return op == BLK_READ ? NVME_UNRECOVERED_READ : NVME_WRITE_FAULT;
 }
 
+/* About what a request costs the thread if the backend does it at once. Giving back memory is cheaper than writing it. */
+static int blk_give(struct nvme_req *req)
+{
+	struct blk *b = req->ns->blk;
+	uint64_t bytes = req->bio.nlb * b->block_bytes;
+
+	req->ctrl->work += req->bio.op == BLK_DEALLOC ? bytes / 16 : bytes;
+	return blk_submit(b, &req->bio);
+}
+
+static void retry_later(struct nvme_req *req)
+{
+	req->where = NVME_REQ_RETRY;
+	list_push(&req->ctrl->retry, &req->link);
+}
+
 /* Commands of many pieces call nvme_req_blk from `next`; where a backend answers at once that would nest once per piece, so
- * the outermost call goes round in a loop instead. A finished command may free the request under us: a free one has
+ * the outermost call goes round in a loop instead, until one poll has done its share: a guest with a few large Copies must not
+ * keep its neighbours on this thread waiting (design rule 5). A finished command may free the request under us: a free one has
  * blk_again false, and none is taken before we return. */
 static void blk_answer(struct nvme_req *req, int rc)
 {
@@ -414,12 +434,11 @@ static void blk_answer(struct nvme_req *req, int rc)
 		if (!req->blk_again || req->where == NVME_REQ_FREE)
 			break;
 		req->blk_again = false;
-		rc = blk_submit(req->ns->blk, &req->bio);
+		rc = req->ctrl->work < NVME_WORK_MAX ? blk_give(req) : -EAGAIN;
 		if (rc == 0)
 			break;
 		if (rc == -EAGAIN) {
-			req->where = NVME_REQ_RETRY;
-			list_push(&req->ctrl->retry, &req->link);
+			retry_later(req);
 			break;
 		}
 		rc = rc == BLK_DONE ? 0 : rc;
@@ -434,11 +453,10 @@ static void bio_done(struct blk_io *io, int rc)
 
 static bool blk_try(struct nvme_req *req)
 {
-	int rc = blk_submit(req->ns->blk, &req->bio);
+	int rc = blk_give(req);
 
 	if (rc == -EAGAIN) {
-		req->where = NVME_REQ_RETRY;
-		list_push(&req->ctrl->retry, &req->link);
+		retry_later(req);
 		return false;
 	}
 	if (rc != 0)
@@ -472,7 +490,7 @@ static bool retry_poll(struct nvme_ctrl *c)
 	struct list *l;
 	bool any = false;
 
-	while ((l = list_pop(&c->retry))) {
+	while (c->work < NVME_WORK_MAX && (l = list_pop(&c->retry))) {
 		struct nvme_req *req = LIST_ENTRY(l, struct nvme_req, link);
 
 		req->where = NVME_REQ_OUT;
@@ -490,7 +508,7 @@ static bool bufs_poll(struct nvme_ctrl *c)
 {
 	bool any = false;
 
-	while (!list_empty(&c->buf_wait) && !c->dev.gmem.draining) {
+	while (!list_empty(&c->buf_wait) && !c->dev.gmem.draining && c->work < NVME_WORK_MAX) {
 		struct nvme_req *req = LIST_ENTRY(c->buf_wait.next, struct nvme_req, link);
 		unsigned want = 1u + !!(req->row->flags & NVME_ROW_SCRATCH);
 
@@ -507,7 +525,7 @@ static bool throttled_poll(struct nvme_ctrl *c)
 {
 	bool any = false;
 
-	while (!list_empty(&c->throttled) && !c->dev.gmem.draining) {
+	while (!list_empty(&c->throttled) && !c->dev.gmem.draining && c->work < NVME_WORK_MAX) {
 		struct nvme_req *req = LIST_ENTRY(c->throttled.next, struct nvme_req, link);
 
 		if (!rate_admits(req))
@@ -522,8 +540,10 @@ static bool throttled_poll(struct nvme_ctrl *c)
 
 bool nvme_reqs_poll(struct nvme_ctrl *c)
 {
-	bool any = retry_poll(c);
+	bool any;
 
+	c->work = 0;
+	any = retry_poll(c);
 	any |= bufs_poll(c);
 	any |= throttled_poll(c);
 	return any;

@@ -310,7 +310,7 @@ static nvme_status payload_load(struct nvme_vsd *in, uint16_t tag, const uint8_t
 	case NVME_STATE_QUEUES:
 		return LIST_SET(cqx, NVME_IOQ_MAX);
 	case NVME_STATE_HELD:
-		return LIST_SET(held, NVME_HELD_MAX);
+		return LIST_SET(held, UINT16_MAX);	/* judged against max_reqs */
 	case NVME_STATE_AERS:
 		return LIST_SET(aer, NVME_AER_MAX);
 	case NVME_STATE_EVENTS:
@@ -462,6 +462,15 @@ static bool pci_good(const struct nvme_ctrl *c, const struct nvme_ctrl *s)
 	return true;
 }
 
+/* Interrupts to be raised at resume: of vectors we have. */
+static bool irqs_good(const struct nvme_ctrl *s)
+{
+	for (unsigned v = NVME_MSIX_VECTORS; v < 32 * ARRAY_LEN(s->cq_pending_irq); v++)
+		if (s->cq_pending_irq[v / 32] >> (v % 32) & 1)
+			return false;
+	return true;
+}
+
 static bool dbbuf_good(const struct nvme_ctrl *s)
 {
 	return !s->dbbuf || (s->dbbuf_shadow % NVME_PAGE == 0 && s->dbbuf_eventidx % NVME_PAGE == 0);
@@ -472,7 +481,7 @@ static nvme_status judge(struct nvme_ctrl *c, const struct nvme_v0 *v, const str
 	const struct nvme_ctrl *s = in->s;
 
 	if (!props_good(c, in, v) || !admin_good(in) || !namespaces_good(c, in) || !cqx_good(in, v) || !held_good(in, v) ||
-	    !events_good(in) || !features_good(c, &s->feat) || !pci_good(c, s) || !dbbuf_good(s) ||
+	    !events_good(in) || !features_good(c, &s->feat) || !pci_good(c, s) || !dbbuf_good(s) || !irqs_good(s) ||
 	    memchr(s->who.subnqn, 0, sizeof(s->who.subnqn)) == NULL)
 		return NVME_INVALID_FIELD;
 	return in->held_count + in->aer_count > c->max_reqs ? NVME_NOT_ENOUGH_RESOURCES : NVME_SUCCESS;

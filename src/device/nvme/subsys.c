@@ -100,10 +100,10 @@ bool nvme_subsys_poll(struct nvme_subsys *ss)
 
 	if (ss->reset_wanted)
 		nvme_subsys_reset(ss);
-	for (unsigned i = 1; i <= NVME_NSID_MAX; i++)
+	for (unsigned i = 1; i < ss->ns_top; i++)
 		if (ss->ns[i])
 			any |= blk_poll(ss->ns[i]->blk) > 0;
-	for (unsigned i = 0; i < NVME_CTRL_MAX; i++)
+	for (unsigned i = 0; i < ss->ctrl_top; i++)
 		if (ss->ctrl[i])
 			any |= nvme_ctrl_housekeep(ss->ctrl[i]);
 	return any;
@@ -184,6 +184,7 @@ struct nvme_ns *nvme_ns_add(struct nvme_subsys *ss, uint32_t nsid, struct blk *b
 	else
 		ids_default(ss, &ns->ids);
 	ss->ns[n] = ns;
+	ss->ns_top = MAX(ss->ns_top, n + 1);
 	return ns;
 }
 
@@ -272,6 +273,7 @@ struct nvme_ctrl *nvme_ctrl_new(struct nvme_subsys *ss, const struct nvme_ctrl_c
 		return NULL;
 	}
 	ss->ctrl[id] = c;
+	ss->ctrl_top = MAX(ss->ctrl_top, id + 1u);
 	identity_default(c);
 	return c;
 }

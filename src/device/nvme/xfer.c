@@ -173,6 +173,8 @@ static nvme_status sgl_data(struct nvme_req *req, const struct nvme_sgl *d)
 		return NVME_SUCCESS;
 	if (req->iovcnt == NVME_IOV_MAX)
 		return NVME_INVALID_SGL_COUNT;
+	if (!bucket && le64_get(d->addr) == BIT_BUCKET)
+		return NVME_DATA_TRANSFER_ERROR;	/* no memory is there, and it must not pass for a bucket */
 	seg_add(req, bucket ? BIT_BUCKET : le64_get(d->addr), len);
 	return NVME_SUCCESS;
 }
