@@ -484,5 +484,5 @@ int cmd_demo(const struct command *self, void *vals, int argc, char **argv)
 			print_log_end(&d);
 	}
 	clean(&d);
-	return rc ? EXIT_FERRY_FAILED : EXIT_FERRY_OK;
+	return !rc ? EXIT_FERRY_OK : stop_wanted ? EXIT_FERRY_CANCELLED : EXIT_FERRY_FAILED;
 }

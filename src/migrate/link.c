@@ -197,7 +197,7 @@ static bool push_out(struct link *l)
 		if (n == -EAGAIN || n == 0)
 			break;
 		if (n < 0) {
-			link_fail(l, (int)n, "the connection broke while sending");
+			link_fail(l, (int)n, "the connection broke while sending: %s", strerror((int)-n));
 			break;
 		}
 		l->out_at += (size_t)n;
@@ -243,7 +243,7 @@ static bool pull_in(struct link *l)
 	if (n == 0)
 		return link_fail(l, -EPIPE, "the other side closed the connection"), false;
 	if (n < 0)
-		return link_fail(l, (int)n, "the connection broke while receiving"), false;
+		return link_fail(l, (int)n, "the connection broke while receiving: %s", strerror((int)-n)), false;
 	l->in_len += (size_t)n;
 	l->received += (uint64_t)n;
 	return true;
