@@ -9,6 +9,8 @@
 #include "migrate/link.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
@@ -36,11 +38,17 @@ struct link {
 	struct err why;
 };
 
-static int link_fail(struct link *l, int rc, const char *what)
+__attribute__((format(printf, 3, 4))) static int link_fail(struct link *l, int rc, const char *fmt, ...)
 {
+	va_list ap;
+
 	if (!l->rc) {
+		int n = snprintf(l->why.text, sizeof(l->why.text), "link: ");
+
+		va_start(ap, fmt);
+		vsnprintf(l->why.text + n, sizeof(l->why.text) - (size_t)n, fmt, ap);
+		va_end(ap);
 		l->rc = rc;
-		err_set(&l->why, rc, "link: %s", what);
 	}
 	return l->rc;
 }
@@ -136,7 +144,7 @@ static size_t send_direct(struct link *l, const struct iovec *frame, int n)
 			v[k++] = frame[i];
 	rc = env_conn_send(l->conn, v, k);
 	if (rc < 0 && rc != -EAGAIN)
-		link_fail(l, (int)rc, "the connection broke while sending");
+		link_fail(l, (int)rc, "the connection broke while sending: %s", strerror((int)-rc));
 	if (rc <= 0)
 		return 0;
 	l->sent += (uint64_t)rc;

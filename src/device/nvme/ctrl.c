@@ -149,6 +149,7 @@ void nvme_ctrl_set_online(struct nvme_ctrl *c, bool online)
 	if (c->online == online)
 		return;
 	c->online = online;
+	c->held = false;	/* offline is held enough, and who brings it online means it */
 	ctrl_reset_all(c);
 }
 
