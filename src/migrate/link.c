@@ -9,6 +9,7 @@
 #include "migrate/link.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
@@ -43,6 +44,14 @@ static int link_fail(struct link *l, int rc, const char *what)
 		err_set(&l->why, rc, "link: %s", what);
 	}
 	return l->rc;
+}
+
+static int link_broke(struct link *l, int rc, const char *doing)
+{
+	char text[100];
+
+	snprintf(text, sizeof(text), "the connection broke while %s: %.60s", doing, strerror(-rc));
+	return link_fail(l, rc, text);
 }
 
 struct link *link_new(struct env *env, struct env_conn *conn)
@@ -197,7 +206,7 @@ static bool push_out(struct link *l)
 		if (n == -EAGAIN || n == 0)
 			break;
 		if (n < 0) {
-			link_fail(l, (int)n, "the connection broke while sending: %s", strerror((int)-n));
+			link_broke(l, (int)n, "sending");
 			break;
 		}
 		l->out_at += (size_t)n;
@@ -243,7 +252,7 @@ static bool pull_in(struct link *l)
 	if (n == 0)
 		return link_fail(l, -EPIPE, "the other side closed the connection"), false;
 	if (n < 0)
-		return link_fail(l, (int)n, "the connection broke while receiving: %s", strerror((int)-n)), false;
+		return link_broke(l, (int)n, "receiving"), false;
 	l->in_len += (size_t)n;
 	l->received += (uint64_t)n;
 	return true;
