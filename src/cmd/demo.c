@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,7 +23,8 @@
 #include "cmd/proc.h"
 #include "cmd/progress.h"
 
-enum { START_S = 20, MOVE_S = 90, GUEST_S = 60, TOOL_S = 120, NS_MIB = 1024, FS_MIB = 512 };
+enum { START_S = 20, MOVE_S = 90, GUEST_S = 60, TOOL_S = 120, NS_MIB = 1024, FS_MIB = 512,
+	ROOM_MIB = 2 * NS_MIB + 450 /* both servers' namespaces, and the files before and after */ };
 #define GUEST "vm1"
 
 struct demo_vals { const char *dir, *rate, *memory; bool keep; };
@@ -196,6 +198,18 @@ static int start_guest(struct demo *d, unsigned i, struct side *s, bool incoming
 	return rc;
 }
 
+/* Ctrl-C ends this wait too. */
+static int wait_ended(struct demo *d, struct proc *p)
+{
+	for (int i = 0; i < GUEST_S * 5 && !interrupted(d); i++) {
+		int rc = proc_wait(p, 200, &d->err);
+
+		if (rc != -ETIMEDOUT)
+			return rc;
+	}
+	return stop_wanted ? -EINTR : proc_wait(p, 0, &d->err);
+}
+
 /* ---- 4: moves, shown as they go */
 
 static void show_event(struct demo *d, json_object *e)
@@ -268,7 +282,7 @@ static int move(struct demo *d, struct side *from, struct side *to, unsigned whi
 		rc = follow(d, p, id, which);
 	rpc_peer_close(p);
 	if (!rc)
-		rc = proc_wait(&d->guest[which], GUEST_S * 1000, &d->err) == -ETIMEDOUT ? -ETIMEDOUT : 0; /* its life went on elsewhere */
+		rc = wait_ended(d, &d->guest[which]) == -ETIMEDOUT ? -ETIMEDOUT : interrupted(d); /* its life went on elsewhere */
 	return rc;
 }
 
@@ -289,7 +303,9 @@ static int guest_verdict(struct demo *d)
 
 	step(d, "the guest reads back and checks everything it ever wrote");
 	kill(d->guest[2].pid, SIGTERM);
-	rc = proc_wait(&d->guest[2], GUEST_S * 1000, &d->err);
+	rc = wait_ended(d, &d->guest[2]);
+	if (interrupted(d))
+		return -EINTR;
 	r = report(d, 2);
 	if (!r)
 		return err_set(&d->err, rc ? rc : -ENOENT, "the guest left no report; see %s", d->log);
@@ -319,6 +335,8 @@ static int files_verdict(struct demo *d)
 	step(d, "e2fsck -fn: clean");
 	if (!rc)
 		rc = proc_run(d->log, TOOL_S * 1000, dump, &d->err);
+	if (!rc)
+		rc = interrupted(d);
 	if (!rc)
 		rc = demo_files_compare(&d->files, out, &d->err);
 	if (!rc)
@@ -357,6 +375,19 @@ static void summary(struct demo *d)
 
 /* ---- the whole */
 
+/* Said before anything is begun: a disk that fills up under mke2fs or a server says it less clearly. */
+static int judge_room(struct demo *d)
+{
+	struct statvfs v;
+	uint64_t have;
+
+	if (statvfs(d->dir, &v))
+		return err_set(&d->err, -errno, "cannot tell how much room is in %s: %s", d->dir, strerror(errno));
+	have = ((uint64_t)v.f_bavail * v.f_frsize) >> 20;
+	return have >= ROOM_MIB ? 0 : err_set(&d->err, -ENOSPC, "%s has room for %" PRIu64 " MiB, and the demo needs %d; choose another place "
+					      "with --dir", d->dir, have, ROOM_MIB);
+}
+
 /* Thousands of small files, made twice and removed twice: in memory if there is plenty, because a disk that discards takes half a
  * minute for that. The namespaces are on the disk in any case. */
 static void pick_files_dir(struct demo *d)
@@ -386,6 +417,8 @@ static int prepare(struct demo *d)
 	if (mkdir(d->dir, 0700))
 		return err_set(&d->err, -errno, "cannot make %s: %s; remove it if it is an old one", d->dir, strerror(errno));
 	d->dir_made = true;
+	if (judge_room(d))
+		return -ENOSPC;
 	if (!mkdtemp(d->run)) {
 		d->run[0] = '\0';
 		return err_set(&d->err, -errno, "cannot make a directory for sockets: %s", strerror(errno));

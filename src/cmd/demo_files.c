@@ -26,8 +26,10 @@ static int pump(int from, int to, struct demo_file *f, uint8_t *buf)
 	if (x)
 		XXH3_128bits_reset(x);
 	while (!rc && (n = read(from, buf, CHUNK)) != 0) {
-		if (n < 0 || (to >= 0 && write(to, buf, (size_t)n) != n)) {
-			rc = -EIO;
+		ssize_t put = n < 0 ? -1 : to >= 0 ? write(to, buf, (size_t)n) : n;
+
+		if (put != n || put < 0) {
+			rc = put < 0 ? -errno : -ENOSPC; /* a file takes less than all only when there is no more room */
 			break;
 		}
 		XXH3_128bits_update(x, buf, (size_t)n);
@@ -80,7 +82,7 @@ static int copy_one(struct demo_files *l, const char *src, const char *to, const
 		return rc ? rc : 1; /* unreadable: another one will do */
 	out = open(dst, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	struct demo_file *f = out >= 0 ? list_add(l, rel) : NULL;
-	rc = f ? pump(in, out, f, buf) : -EIO;
+	rc = out < 0 ? -errno : f ? pump(in, out, f, buf) : -ENOMEM;
 	if (!rc)
 		l->bytes += f->bytes;
 	close(in);

@@ -21,7 +21,7 @@ static const char about_guest[] =
 static const char about_demo[] =
 	"Two servers, a guest that never stops writing, and a file system full of real files: the guest is moved from A to B and back,\n"
 	"then every block the guest wrote and every file is checked. Everything happens in a directory of its own and is stopped and\n"
-	"removed at the end.";
+	"removed at the end, also after Ctrl-C (exit code 5).";
 
 static const char about_bench[] =
 	"Measures in turns what is ours and what the bare machine does (a copy loop, a ping-pong between two cores, memcpy, one TCP\n"

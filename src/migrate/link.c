@@ -53,6 +53,11 @@ __attribute__((format(printf, 3, 4))) static int link_fail(struct link *l, int r
 	return l->rc;
 }
 
+static int link_broke(struct link *l, int rc, const char *doing)
+{
+	return link_fail(l, rc, "the connection broke while %s: %s", doing, strerror(-rc));
+}
+
 struct link *link_new(struct env *env, struct env_conn *conn)
 {
 	struct link *l = calloc(1, sizeof(*l));
@@ -144,7 +149,7 @@ static size_t send_direct(struct link *l, const struct iovec *frame, int n)
 			v[k++] = frame[i];
 	rc = env_conn_send(l->conn, v, k);
 	if (rc < 0 && rc != -EAGAIN)
-		link_fail(l, (int)rc, "the connection broke while sending: %s", strerror((int)-rc));
+		link_broke(l, (int)rc, "sending");
 	if (rc <= 0)
 		return 0;
 	l->sent += (uint64_t)rc;
@@ -205,7 +210,7 @@ static bool push_out(struct link *l)
 		if (n == -EAGAIN || n == 0)
 			break;
 		if (n < 0) {
-			link_fail(l, (int)n, "the connection broke while sending: %s", strerror((int)-n));
+			link_broke(l, (int)n, "sending");
 			break;
 		}
 		l->out_at += (size_t)n;
@@ -251,7 +256,7 @@ static bool pull_in(struct link *l)
 	if (n == 0)
 		return link_fail(l, -EPIPE, "the other side closed the connection"), false;
 	if (n < 0)
-		return link_fail(l, (int)n, "the connection broke while receiving: %s", strerror((int)-n)), false;
+		return link_broke(l, (int)n, "receiving"), false;
 	l->in_len += (size_t)n;
 	l->received += (uint64_t)n;
 	return true;
