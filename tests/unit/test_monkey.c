@@ -532,7 +532,7 @@ static void play(uint64_t seed)
 	RIG(r, .mcs = 2, .queues = 2, .by_message = seed % 4 == 3, .max_reqs = seed % 2 ? 24 : 128, .wrap = lazy_wrap);
 	struct monkey *m = calloc(1, sizeof(*m));
 
-	print_message("seed %llu\n", (unsigned long long)seed);
+	print_message("# seed %llu\n", (unsigned long long)seed);
 	m->r = &r;
 	m->x = seed * 0x9e3779b97f4a7c15ull + 1;
 	m->by_message = seed % 4 == 3;
@@ -560,6 +560,6 @@ TEST(monkeys)
 	}
 	for (uint64_t seed = 1; seed <= SEEDS; seed++)
 		play(seed);
-	print_message("%u suspensions, %u restored, %u completions held\n", all.suspended, all.restored, all.held);
+	print_message("# %u suspensions, %u restored, %u completions held\n", all.suspended, all.restored, all.held);
 	EXPECT(all.suspended > 50 && all.restored > 20 && all.held > 50);	/* they did meet */
 }
