@@ -393,6 +393,14 @@ void node_first_start(struct node *n)
 	node_start(n);
 }
 
+void node_share(struct node *n, const struct node *with)
+{
+	for (unsigned i = 0; i < SIM_NS_MAX; i++) {
+		n->disk[i] = with->disk[i];
+		n->disk[i].borrowed = true;
+	}
+}
+
 /* What `ferry serve` does for each guest when it starts; `by journal` is the whole of it. */
 static void start_by_journal(struct node *n)
 {
@@ -494,7 +502,8 @@ void node_fini(struct node *n)
 	node_crash(n);
 	guest_end(n);
 	for (unsigned i = 0; i < SIM_NS_MAX; i++)
-		blk_close(n->disk[i].ram);
+		if (!n->disk[i].borrowed)
+			blk_close(n->disk[i].ram);
 }
 
 static bool poll_moves(struct node *n)

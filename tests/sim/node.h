@@ -18,6 +18,7 @@ enum { SIM_NS_MAX = 2, NODE_PARTS = 5 };
 
 struct sim_disk {			/* bytes that survive the server */
 	struct blk *ram;		/* NULL: not there */
+	bool borrowed;			/* the other server's: storage both reach */
 	struct move_ns id;
 };
 
@@ -28,6 +29,7 @@ struct sim_cfg {
 	uint64_t blocks;		/* 4 KiB, of each namespace */
 	uint64_t mem_bytes;
 	uint64_t delay_max_ns;		/* of the disks */
+	bool shared;			/* one storage for both servers: moves hand over */
 	struct guest_cfg guest;
 };
 
@@ -70,6 +72,7 @@ struct node {
 };
 
 void node_init(struct node *, struct sim *, const char *name, const struct sim_cfg *);
+void node_share(struct node *, const struct node *with);
 void node_fini(struct node *);
 void node_first_start(struct node *);	/* makes the namespaces and the guest: this is where it begins */
 void node_start(struct node *);		/* first, or after a crash: as `ferry serve` does, by the journal */

@@ -85,6 +85,9 @@ static void plan_seed(struct scenario *s)
 	s->plan = (struct move_plan){ .downtime_ns = (1 + rnd(s, 20)) * NS_PER_MS, .peer_silence_ns = 2 * NS_PER_S,
 				      .no_throttle = rnd(s, 4) == 0, .force = true, .verify = rnd(s, 3) == 0,
 				      .cdq_slots = rnd(s, 3) ? 0 : 8u << rnd(s, 4) };
+	s->cfg.shared = rnd(s, 6) == 0;
+	if (s->cfg.shared)
+		s->plan.mode = MOVE_HANDOVER;
 	snprintf(s->plan.guest, sizeof(s->plan.guest), "vm1");
 	s->moves_wanted = 1 + (unsigned)rnd(s, 3);
 	s->faults = (unsigned)rnd(s, 5);
@@ -327,9 +330,13 @@ static bool run(struct scenario *s, uint64_t seed, bool verbose)
 	if (verbose)
 		sim_trace_to(s->world, show, NULL);
 	plan_seed(s);
+	sim_trace(s->world, "%s, %u namespaces of %lu blocks, %u faults%s", s->cfg.shared ? "handover" : "copy", s->cfg.ns_count,
+		  (unsigned long)s->cfg.blocks, s->faults, s->calm ? ", calm" : "");
 	node_init(&s->node[0], s->world, "a", &s->cfg);
 	node_init(&s->node[1], s->world, "b", &s->cfg);
 	node_first_start(&s->node[0]);
+	if (s->cfg.shared)
+		node_share(&s->node[1], &s->node[0]);
 	node_start(&s->node[1]);
 	for (s->step = 0; s->step < STEPS_MAX && !s->violation[0]; s->step++) {
 		faults_now(s);
@@ -367,8 +374,8 @@ static uint64_t end(struct scenario *s)
 
 	sim_trace(s->world, "ops %" PRIu64 " moves %u+%u violation %s", s->guest_ops, s->node[0].moved, s->node[1].moved, s->violation);
 	hash = sim_hash(s->world);
+	node_fini(&s->node[1]);	/* may have borrowed the disks of the first */
 	node_fini(&s->node[0]);
-	node_fini(&s->node[1]);
 	sim_free(s->world);
 	return hash;
 }
