@@ -7,7 +7,7 @@
  *
  * Checked at every step: at most one server's controller may run and at most one guest runs (rule 1). At the end: one owner, its
  * guest runs, every block it ever wrote reads as it must (rules 2, 3, 6), a failed move left nothing behind (rule 4), and the
- * end came within a bounded number of steps. Each seed is run twice: the hashes must agree (rule 7).
+ * end came within a bounded number of steps. Every sixteenth seed is run twice: the hashes must agree (rule 7).
  */
 #include <errno.h>
 #include <getopt.h>
