@@ -13,7 +13,7 @@
 
 struct guest_vals {
 	const char *socket, *control, *report;
-	uint64_t memory, rate, area_off, area, protect, queues, depth, seed, id, nsid, hot, blocks;
+	uint64_t memory, rate, area_off, area, protect, queues, depth, seed, id, nsid, hot, blocks, timeout;
 	bool incoming, zeroed;
 };
 _Static_assert(sizeof(struct guest_vals) <= COMMAND_VALS_MAX, "values fit");
@@ -32,6 +32,7 @@ const struct opt guest_opts[] = {
 	OPT(T, depth, "depth", 'd', OPT_NUM, "N", "commands in flight", .dflt = "32"),
 	OPT(T, blocks, "max-blocks", 0, OPT_NUM, "N", "largest command, in 4 KiB blocks", .dflt = "32"),
 	OPT(T, hot, "hot-blocks", 0, OPT_NUM, "N", "nine of ten commands go to the first so many blocks; 0: everywhere alike"),
+	OPT(T, timeout, "timeout", 0, OPT_TIME, "TIME", "a command out for longer counts as a violation", .dflt = "10s"),
 	OPT(T, nsid, "namespace-id", 'n', OPT_NUM, "NSID", "namespace", .dflt = "1"),
 	OPT(T, seed, "seed", 0, OPT_NUM, "N", "of the workload", .dflt = "1"),
 	OPT(T, id, "id", 0, OPT_NUM, "N", "goes into every stamp", .dflt = "1"),
@@ -125,7 +126,7 @@ int cmd_guest(const struct command *self, void *vals, int argc, char **argv)
 	c.guest = (struct guest_cfg){ .id = (uint32_t)v->id, .nsid = (uint32_t)v->nsid, .seed = v->seed, .area_off = v->area_off,
 				      .area_bytes = v->area, .protect_bytes = v->protect, .queues = (uint32_t)v->queues,
 				      .depth = (uint32_t)v->depth, .max_blocks = (uint32_t)v->blocks, .hot_blocks = (uint32_t)v->hot,
-				      .rate = v->rate, .area_zeroed = v->zeroed };
+				      .rate = v->rate, .timeout_ns = v->timeout, .area_zeroed = v->zeroed };
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
 	if (env)

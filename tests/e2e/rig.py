@@ -141,7 +141,8 @@ class Side:
     def vm_start(self, incoming):
         n = self.rig.count('guest')
         self.guest_report = '%s/guest-%d.json' % (self.rig.dir, n)
-        argv = ['guest', '--control', self.ctl, '--socket', self.sock, '--memory', self.rig.memory, '--report', self.guest_report]
+        # Commands wait while servers are dead or a move is driven by hand; what must not happen is that they are lost.
+        argv = ['guest', '--timeout', '120s', '--control', self.ctl, '--socket', self.sock, '--memory', self.rig.memory, '--report', self.guest_report]
         argv += ['--incoming'] if incoming else self.rig.guest_args
         self.guest = self.rig.proc('guest-%d at %s' % (n, self.name), '%s/guest-%d.log' % (self.rig.dir, n), argv)
         until('guest at %s to listen' % self.name, lambda: self.guest_listens())
