@@ -104,7 +104,7 @@ int journal_set(struct journal *j, enum own own, uint64_t epoch, const uint8_t m
 	j->own = own;
 	j->epoch = epoch;
 	if (move)
-		memcpy(j->move, move, sizeof(j->move));
+		memmove(j->move, move, sizeof(j->move));	/* a caller may pass the record's own */
 	else
 		memset(j->move, 0, sizeof(j->move));
 	memset(j->peer, 0, sizeof(j->peer));
