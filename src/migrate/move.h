@@ -18,6 +18,7 @@
 enum { MOVE_NS_MAX = 16, MOVE_NAME_MAX = 64, MOVE_ADDR_MAX = 128 };
 
 enum move_mode { MOVE_COPY, MOVE_HANDOVER };
+enum move_touch { MOVE_TOUCH_OFF, MOVE_TOUCH_ON, MOVE_TOUCH_FLUSH };
 
 /* The phases of design.md section 2, in order. */
 #define MOVE_PHASES(P)                                                                          \
@@ -106,6 +107,11 @@ struct move_site {
 	/* source: from now on the MC must not run, even if its guest's VMM or a reset of the MMC ends its suspension; or it may again.
 	 * Called around the time in which the target decides. NULL: the site has no such means. */
 	void (*hold)(void *ctx, const char *guest, bool on);
+	/* source, a VM that streams its memory itself (vm.h): the VMM learns from now on (MOVE_TOUCH_ON) of each page that the controller
+	 * writes: some at once, before the command that wrote it completes, the rest by MOVE_TOUCH_FLUSH, after the processors stand and
+	 * the controller is suspended. FLUSH: -EAGAIN until all are told; -EIO with a sentence if some page could not be told at
+	 * any time since ON: the copy is worthless then. OFF and ON are done at once. NULL: there is no such VM here. */
+	int (*touch)(void *ctx, const char *guest, enum move_touch, struct err *);
 	struct journal *(*journal)(void *ctx, const char *guest);
 	void (*event)(void *ctx, const char *guest, const struct move_event *);
 };
