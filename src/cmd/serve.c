@@ -101,6 +101,7 @@ static int prepare_world(struct serve *s, struct err *err)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGCHLD, SIG_IGN);	/* VMs that we start (start=) are nobody's children */
 	s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (s->signal_fd < 0 || loop_watch(s->loop, s->signal_fd, false))
 		return err_set(err, -EIO, "cannot wait for signals: %s", strerror(errno));
