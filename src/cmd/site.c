@@ -118,7 +118,8 @@ static int site_touch(void *ctx, const char *name, enum move_touch what, struct 
 	case MOVE_TOUCH_OFF: gmem_touch_stop(mem); break;
 	}
 	if (rc && rc != -EAGAIN)
-		err_set(err, rc, "%llu pages were refused (%s)", (unsigned long long)mem->touch.failed, strerror(-rc));
+		err_set(err, rc, "%llu pages could not be told (%s)", (unsigned long long)mem->touch.failed,
+			strerror(mem->touch.rc ? -mem->touch.rc : -rc));
 	return rc;
 }
 

@@ -4,6 +4,7 @@
  * person needs to know nothing of what QEMU wants for a vfio-user device: shared memory, JSON, monitors that are ours alone.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>

@@ -9,8 +9,8 @@
 
 #include "migrate/out.h"
 
-enum { PER_POLL = 2 << 20, GROW_EVERY_S = 3 };
-#define ALLOWED_MAX_NS (2 * NS_PER_S)
+enum { PER_POLL = 2 << 20, GROW_EVERY_S = 3, GIVE_UP_AFTER = 10 /* times that, at the most that is allowed */ };
+#define ALLOWED_MAX_NS (2 * NS_PER_S)	/* unless the user said to stop whatever it takes */
 
 static int touch(struct move_out *o, enum move_touch what)
 {
@@ -49,17 +49,28 @@ void out_stream_allow(struct move_out *o, bool may_stop)
 
 static uint64_t allowed(struct move_out *o, const struct vm_stream *s)
 {
-	uint64_t now = out_now(o), ns = MIN(o->plan.downtime_ns << o->stream_grown, MAX(ALLOWED_MAX_NS, o->plan.downtime_ns));
+	uint64_t now = out_now(o), ns = o->plan.downtime_ns << MIN(o->stream_grown, 16u);
 
+	if (!o->plan.force)
+		ns = MIN(ns, MAX(ALLOWED_MAX_NS, o->plan.downtime_ns));
 	if (!o->may_stop)
 		return 0;
-	if (now < o->stream_grow_ns || ns >= ALLOWED_MAX_NS)
+	if (now < o->stream_grow_ns)
 		return ns;
 	o->stream_grow_ns = now + GROW_EVERY_S * NS_PER_S;
 	o->stream_grown++;
+	if (ns >= ALLOWED_MAX_NS && !o->plan.force)
+		return ns;
 	out_event(o, "decision", "the VM's memory does not settle: %.1f MiB left, sent at %.1f MiB/s, it would stand still for %.0f ms; it may now "
 		  "for %.0f ms", (double)s->left / MIB, (double)s->rate / MIB, (double)s->stop_ns / 1e6, (double)ns * 2 / 1e6);
 	return ns * 2;
+}
+
+/* It was allowed the most for long, and did not get there. */
+static bool hopeless(const struct move_out *o)
+{
+	return !o->plan.force && o->stream_grown > GIVE_UP_AFTER &&
+	       o->plan.downtime_ns << (o->stream_grown - GIVE_UP_AFTER) >= ALLOWED_MAX_NS;
 }
 
 static int settle(struct move_out *o)
@@ -74,6 +85,10 @@ static int settle(struct move_out *o)
 	o->p.mem_dirty = s.left;
 	o->stream_rate = s.rate;
 	o->stream_stop_ns = s.stop_ns;
+	if (rc == -EAGAIN && hopeless(o))
+		return out_fail(o, -ETIME, "the VM's memory does not settle: %.1f MiB are left, and it did not stop though it might have stood still for "
+				"%.1f s; make the guest write less, or allow more with --downtime or --force", (double)s.left / MIB,
+				(double)MAX(ALLOWED_MAX_NS, o->plan.downtime_ns) / 1e9);
 	if (rc == -EAGAIN)
 		return 0;
 	if (rc)

@@ -2,12 +2,13 @@
 #include "sim/vmm.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "sim/node.h"
 
-enum { LEFT_AT_STOP = 24 };			/* pages it still sends while everything stands */
+enum { PAGE_NS = 100000 };			/* what a page takes, it thinks */
 
 static struct node *node_of(struct vm *v) { return CONTAINER_OF(v, struct node, vm); }
 static uint64_t pages(const struct node *n) { return n->guest.bytes / GUEST_PAGE; }
@@ -100,7 +101,8 @@ static int64_t op_read(struct vm *v, void *buf, size_t cap, struct err *e)
 		return err_set(e, -EPIPE, "the VMM sends nothing");
 	if (m->record_at == m->record_len && !next_record(n))
 		return m->finished ? 0 : -EAGAIN;
-	k = MIN(MIN(cap, (size_t)(m->record_len - m->record_at)), (size_t)1 + sim_rand(n->world, VMM_RECORD));
+	k = 1 + (size_t)sim_rand(n->world, VMM_RECORD);
+	k = MIN(MIN(cap, (size_t)(m->record_len - m->record_at)), k);
 	memcpy(buf, m->record + m->record_at, k);
 	m->record_at += (uint32_t)k;
 	return (int64_t)k;
@@ -138,7 +140,7 @@ static int op_settle(struct vm *v, uint64_t allowed_ns, struct vm_stream *s, str
 	if (sim_rand(n->world, 16) == 0)
 		ask_processors(n);
 	*s = (struct vm_stream){ .total = n->guest.bytes, .left = left(n) * GUEST_PAGE };
-	if (!n->vmm.stands && allowed_ns && left(n) <= LEFT_AT_STOP)
+	if (!n->vmm.stands && allowed_ns && left(n) * PAGE_NS <= allowed_ns)
 		n->vmm.stands = n->guest_paused = true;
 	return n->vmm.stands ? 0 : -EAGAIN;
 }
@@ -210,7 +212,9 @@ int vmm_touch(struct node *n, enum move_touch what, struct err *e)
 	if (!g)
 		return err_set(e, -ENODEV, "no controller");
 	switch (what) {
-	case MOVE_TOUCH_ON: return gmem_touch_start(g, (unsigned)sim_rand(n->world, 32));
+	case MOVE_TOUCH_ON:
+		gmem_touch_teller(g, true);
+		return gmem_touch_start(g, (unsigned)sim_rand(n->world, 32));
 	case MOVE_TOUCH_OFF: gmem_touch_stop(g); return 0;
 	case MOVE_TOUCH_FLUSH: break;
 	}
@@ -227,18 +231,19 @@ bool vmm_poll(struct node *n)
 
 	if (!g || !n->guest_exists)
 		return m->touches = 0, false;
-	while (m->touches < VMM_TOUCHES && gmem_touch_next(g, &iova)) {
+	while (m->touches < VMM_TOUCHES && gmem_touch_next(g, &m->touch[m->touches].number, &iova, &m->touch[m->touches].byte)) {
 		CHECK(iova < n->guest.bytes);
 		m->touch[m->touches].iova = iova;
-		m->touch[m->touches].byte = n->guest.mem[iova];
 		m->touch[m->touches++].due_ns = sim_now_ns(n->world) + sim_rand(n->world, 50000);
 	}
 	while (m->touches && m->touch[0].due_ns <= sim_now_ns(n->world)) {
+		uint64_t number = m->touch[0].number;
+
 		n->guest.mem[m->touch[0].iova] = m->touch[0].byte;
 		if (m->touching)
 			mark(n, m->touch[0].iova);
 		memmove(m->touch, m->touch + 1, --m->touches * sizeof(m->touch[0]));
-		gmem_touch_answer(g, 0);
+		gmem_touch_answer(g, number, 0);
 		did = true;
 	}
 	return did;

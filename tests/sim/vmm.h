@@ -15,7 +15,7 @@ struct vmm {
 	uint64_t cursor;
 	uint8_t record[VMM_RECORD];	/* being read or written */
 	uint32_t record_len, record_at;
-	struct { uint64_t iova, due_ns; uint8_t byte; } touch[VMM_TOUCHES];	/* DMA_WRITEs on their way, in order */
+	struct { uint64_t iova, due_ns, number; uint8_t byte; } touch[VMM_TOUCHES];	/* DMA_WRITEs on their way, in order */
 	unsigned touches;
 };
 
