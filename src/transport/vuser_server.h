@@ -21,7 +21,7 @@ struct vuser_server_cfg {
 	uint32_t max_data_xfer;		/* bytes; 0: 1 MiB */
 	uint32_t max_msg_fds;		/* 0: 8; at most 16 */
 	uint32_t max_send_queue;	/* bytes; 0: 4 MiB (and never less than four transfers). A client that lets more pile up is dropped */
-	uint32_t dma_timeout_ms;	/* 0: 30 s. An unanswered DMA_READ/WRITE fails then; a client that reads nothing so long is dropped */
+	uint32_t dma_timeout_ms;	/* 0: 30 s. An unanswered DMA_READ/WRITE fails then (a touch only counts as failed); a client that reads nothing so long is dropped */
 	uint32_t idle_skip;		/* look at the socket only at each such-and-suchth poll after it was found empty; 0: at each */
 };
 
@@ -31,6 +31,7 @@ struct vuser_server_counters {
 	uint64_t errors;		/* commands that failed */
 	uint64_t dropped;		/* clients sent away for what they did */
 	uint64_t dma_reads, dma_writes;	/* requests sent */
+	uint64_t touches;		/* DMA_WRITEs that only tell of a page */
 	uint64_t irqs;			/* eventfds written */
 };
 

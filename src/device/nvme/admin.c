@@ -67,7 +67,7 @@ static nvme_status create_sq(struct nvme_req *r)
 	/* The admin queue and ids that can never exist: QID invalid; one that could but does not: CQ invalid. */
 	if (!cqid_in_range(c, cqid))
 		return NVME_QID_INVALID;
-	if (!c->cq[cqid].live)
+	if (!c->cq[cqid].live || c->cq[cqid].deleting)
 		return NVME_CQ_INVALID;
 	status = queue_judge(c, nvme_create_sq_qsize0(&r->sqe), nvme_create_sq_pc(&r->sqe), le64_get(r->sqe.prp1));
 	if (status != NVME_SUCCESS)
@@ -93,8 +93,7 @@ static nvme_status delete_cq(struct nvme_req *r)
 		return NVME_QID_INVALID;
 	if (r->ctrl->cq[qid].sqs)
 		return NVME_QUEUE_DELETION;
-	nvme_cq_delete(&r->ctrl->cq[qid]);
-	return NVME_SUCCESS;
+	return nvme_cq_delete_wait(&r->ctrl->cq[qid], r);
 }
 
 /* ---- Abort: best effort. What waits (an AER, a throttled command) can be taken back; what runs, runs on. Answered on the
