@@ -149,6 +149,7 @@ struct move_out {
 	int stream_at;
 	bool stream_live, stream_open;	/* something to undo; bytes may come */
 	bool may_stop, stands;		/* we let it stop the processors; it has */
+	bool stream_last;		/* it sent the last frame, not the blocks */
 	bool stream_over, stream_sent;	/* no more bytes; the target was told so */
 	unsigned stream_grown;
 	uint64_t stream_grow_ns, stands_ns, stream_rate, stream_stop_ns;
@@ -209,6 +210,7 @@ int out_pump_init(struct move_out *);
 void out_pump_fini(struct move_out *);	/* buffers; no command may be out */
 void out_sets_fini(struct move_out *);
 bool out_pump(struct move_out *, bool start_new, int *rc);	/* true if anything moved */
+bool out_pump_waits(const struct move_out *);	/* something is finished and goes out when the link is empty */
 bool out_pump_idle(const struct move_out *);	/* nothing in flight, nothing finished and unsent */
 void out_pass_begin(struct move_out *);
 bool out_pass_over(struct move_out *);

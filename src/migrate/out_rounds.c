@@ -242,7 +242,8 @@ int out_precopy_run(struct move_out *o)
 			if (rc)
 				break;
 		}
-		out_stream_allow(o, out.act == CONV_STOP);
+		/* Asked to stop whatever it takes, a VMM that was let stop once is not called back because a round was a bad one. */
+		out_stream_allow(o, out.act == CONV_STOP || (o->may_stop && o->plan.force));
 		if (o->stream_open)
 			STEP_WAIT(o->at, o->stands || out_now(o) - o->round_ns >= STREAM_ROUND_NS);
 	}

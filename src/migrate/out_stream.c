@@ -98,13 +98,19 @@ static int settle(struct move_out *o)
 	return 0;
 }
 
-/* Bytes that are read are gone from the VMM: only when the link can take them. */
+/* Bytes that are read are gone from the VMM: only when the link can take them. It always has some, and blocks go out only onto an
+ * empty link (out_pump.c): so they take turns. */
+static bool my_turn(const struct move_out *o)
+{
+	return o->link_state == OUT_LINK_UP && !link_backlog(o->link) && !(o->stream_last && out_pump_waits(o));
+}
+
 static int carry(struct move_out *o)
 {
 	struct err err = { "" };
 	size_t moved = 0;
 
-	while (!o->stream_over && moved < PER_POLL && o->link_state == OUT_LINK_UP && link_backlog(o->link) < OUT_SOFT_BACKLOG) {
+	while (!o->stream_over && moved < PER_POLL && my_turn(o)) {
 		int64_t n = o->vm->ops->stream_read(o->vm, o->stream_buf, FRAME_PIECE_MAX, &err);
 
 		if (n == -EAGAIN)
@@ -115,8 +121,9 @@ static int carry(struct move_out *o)
 		if (n && out_send_still(o, FRAME_VM, NULL, 0, o->stream_buf, (size_t)n))
 			return out_fail(o, -ECONNRESET, "the connection to %s was lost while the VM's memory was sent", o->plan.to);
 		moved += (size_t)n;
+		o->stream_last = true;
+		link_poll(o->link);
 	}
-	link_poll(o->link);
 	return moved ? 1 : 0;
 }
 
@@ -146,7 +153,7 @@ int out_stream_end(struct move_out *o)
 	if (rc)
 		return out_fail(o, rc, "the VM could not send the rest of itself: %s", err.text);
 	/* All is in the stream now; what cannot be read at once is not there. */
-	STEP_WAIT(o->stream_at, (rc = carry(o)) <= 0 && (rc || o->stream_over || link_backlog(o->link) < OUT_SOFT_BACKLOG));
+	STEP_WAIT(o->stream_at, (rc = carry(o)) <= 0 && (rc || o->stream_over || my_turn(o)));
 	if (rc)
 		return rc;
 	STEP_WAIT(o->stream_at, (rc = out_send(o, FRAME_VM_END, NULL, 0, o->vm_image, o->vm_image_len)) != -EAGAIN);

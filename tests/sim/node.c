@@ -206,6 +206,7 @@ int node_vm_discard(struct vm *v)
 {
 	struct node *n = vm_node(v);
 
+	vmm_detach(n);
 	port_die(&n->guest_port);
 	guest_end(n);
 	return 0;
@@ -252,6 +253,7 @@ static void mc_retire(struct node *n)
 	if (!n->mc)
 		return;
 	CHECK(!n->mc_dying);
+	vmm_detach(n);
 	port_die(&n->guest_port);
 	nvme_ctrl_set_online(n->mc, false);
 	n->mc_dying = n->mc;
@@ -465,6 +467,7 @@ void node_crash(struct node *n)
 	if (!n->up)
 		return;
 	n->crashes++;
+	vmm_detach(n);
 	vmm_reset(n);
 	sim_trace(n->world, "%s crashes", n->name);
 	sim_node_crash(n->world, n->name);

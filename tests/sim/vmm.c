@@ -20,7 +20,7 @@ void vmm_reset(struct node *n)
 	struct vmm *m = &n->vmm;
 
 	free(m->dirty);
-	*m = (struct vmm){ .dirty = NULL };
+	memset((char *)m + offsetof(struct vmm, sending), 0, sizeof(*m) - offsetof(struct vmm, sending));
 }
 
 static void mark(struct node *n, uint64_t gpa) { n->vmm.dirty[gpa / GUEST_PAGE / 64] |= 1ull << gpa / GUEST_PAGE % 64; }
@@ -221,6 +221,17 @@ int vmm_touch(struct node *n, enum move_touch what, struct err *e)
 	return gmem_touch_flush(g);
 }
 
+void vmm_detach(struct node *n)
+{
+	struct gmem *g = n->mc ? &n->mc->dev.gmem : NULL;
+
+	for (unsigned i = 0; g && i < n->vmm.touches; i++)
+		gmem_touch_answer(g, n->vmm.touch[i].number, -ENODEV);
+	n->vmm.touches = 0;
+	if (g)
+		gmem_touch_teller(g, false);
+}
+
 /* A touch writes the byte that was there when it was sent, some time later: what the guest wrote meanwhile would be undone. */
 bool vmm_poll(struct node *n)
 {
@@ -230,7 +241,7 @@ bool vmm_poll(struct node *n)
 	bool did = false;
 
 	if (!g || !n->guest_exists)
-		return m->touches = 0, false;
+		return false;
 	while (m->touches < VMM_TOUCHES && gmem_touch_next(g, &m->touch[m->touches].number, &iova, &m->touch[m->touches].byte)) {
 		CHECK(iova < n->guest.bytes);
 		m->touch[m->touches].iova = iova;
