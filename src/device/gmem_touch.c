@@ -161,6 +161,9 @@ void gmem_touch_mark(struct gmem *g, uint64_t iova, uint64_t len, bool ring)
 {
 	uint64_t last = iova + (len - 1);
 
+#ifdef FERRY_BREAK_NO_TOUCH
+	return;
+#endif
 	if (!len || last < iova)
 		return;
 	while (iova <= last) {

@@ -392,5 +392,5 @@ nvme_status nvme_state_save(struct nvme_ctrl *, unsigned csvi, unsigned csuuidi,
 nvme_status nvme_state_load(struct nvme_ctrl *, unsigned csvi, unsigned csuuidi, const void *image, size_t len);
 
 /* Build switches that break one rule each, for the tests that must notice: FERRY_BREAK_DIRTY_LATE, _LOG_EARLY,
- * _UNDO_AFTER_COMMIT, _ADMIN_PHASE, _DSM_RANGE, _OVERFLOW. */
+ * _UNDO_AFTER_COMMIT, _ADMIN_PHASE, _DSM_RANGE, _OVERFLOW, _NO_TOUCH, _TOUCH_LATE. */
 #endif

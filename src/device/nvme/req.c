@@ -196,6 +196,9 @@ static void req_complete(struct nvme_req *req)
 
 	req_judge_lost(req);
 	req_let_go(req);
+#ifdef FERRY_BREAK_TOUCH_LATE
+	req->touch = 0;
+#endif
 	if (__builtin_expect(!req->touch, 1) || gmem_touched(&c->dev.gmem, req->touch)) {
 		req_post(req);
 		return;
