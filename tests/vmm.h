@@ -67,9 +67,10 @@ static inline bool vmm_has(const struct vmm *v, uint64_t iova)
 
 static inline int vmm_flush(struct vmm *v) /* to the end, everything is answered */
 {
-	int rc;
+	int rc = -EAGAIN;
 
-	while ((rc = gmem_touch_flush(v->g)) == -EAGAIN) {
+	for (unsigned i = 0; rc == -EAGAIN && i < 100; i++) {
+		rc = gmem_touch_flush(v->g);
 		vmm_take(v);
 		vmm_answer_all(v);
 	}

@@ -61,9 +61,14 @@ static uint64_t home_of(const struct gmem_map *m, uint64_t iova)
 
 /* ---- the late set: a dense array, and a hash of the page's number to find it ---- */
 
+/* A guest chooses its addresses; where the set lies it does not know, so it cannot make all of them meet in one place and our thread
+ * slow. Nothing but speed depends on the value. */
 static unsigned late_hash(const struct gmem_touch *t, uint64_t iova)
 {
-	return (unsigned)((iova / PAGE * 0x9e3779b97f4a7c15ull) >> 32) & t->late_index_mask;
+	uint64_t h = (iova / PAGE ^ (uintptr_t)t->late) * 0x9e3779b97f4a7c15ull;
+
+	h = (h ^ h >> 32 ^ (uintptr_t)t->late_index) * 0xd6e8feb86659fd93ull;
+	return (unsigned)(h >> 32) & t->late_index_mask;
 }
 
 /* The index cell of the page: 0, or its place in late plus one. At most half of the cells are in use. */
@@ -74,22 +79,6 @@ static uint32_t *late_cell(struct gmem_touch *t, uint64_t iova)
 	while (t->late_index[i] && t->late[t->late_index[i] - 1].iova / PAGE != iova / PAGE)
 		i = (i + 1) & t->late_index_mask;
 	return &t->late_index[i];
-}
-
-/* Cells behind it that were put off because of it move up, so that no search ends too early. */
-static void late_cell_clear(struct gmem_touch *t, const uint32_t *cell)
-{
-	unsigned hole = (unsigned)(cell - t->late_index), mask = t->late_index_mask;
-
-	for (unsigned i = (hole + 1) & mask; t->late_index[i]; i = (i + 1) & mask) {
-		unsigned want = late_hash(t, t->late[t->late_index[i] - 1].iova);
-
-		if (((i - want) & mask) < ((i - hole) & mask))
-			continue;
-		t->late_index[hole] = t->late_index[i];
-		hole = i;
-	}
-	t->late_index[hole] = 0;
 }
 
 static bool late_has(struct gmem_touch *t, uint64_t iova, uint64_t home)
@@ -121,11 +110,12 @@ static void late_put(struct gmem_touch *t, uint64_t iova, uint64_t home, bool co
 	*cell = ++t->late_count;
 }
 
+/* The last put is the first taken. So its cell can just be emptied: every other page found its own without going past this one. */
 static struct gmem_touch_page late_pop(struct gmem_touch *t)
 {
 	struct gmem_touch_page p = t->late[t->late_count - 1];
 
-	late_cell_clear(t, late_cell(t, p.iova));
+	*late_cell(t, p.iova) = 0;
 	t->late_count--;
 	t->late_data -= p.counts;
 	return p;

@@ -322,6 +322,53 @@ TEST(late_full)
 	munmap(p, bytes);
 }
 
+/* The late set as full as it gets, in rounds of a flush that gets stuck half way and pages written again: each is told once per
+ * round in which it was written, and none is forgotten. */
+TEST(late_set_under_load)
+{
+	enum { N = GMEM_TOUCH_SPARE };
+	uint8_t *p = huge(4ull * N * 4096);
+	static uint8_t want[4 * N];
+	uint64_t x = 1;
+	GMEM(g, v);
+
+	memset(want, 0, sizeof(want));
+	EXPECT_EQ(gmem_add(&g, 1ull << 32, 4ull * N * 4096, p, true, true), 0);
+	EXPECT_EQ(gmem_touch_start(&g, 0), 0);
+	for (unsigned round = 0; round < 6; round++) {
+		while (g.touch.late_count < N) {
+			unsigned i;
+
+			x = x * 6364136223846793005ull + 1442695040888963407ull;
+			i = (unsigned)(x >> 40) % (4 * N);
+			gmem_mark_ring(&g, (1ull << 32) + i * 4096ull, 16);
+			want[i] = 1;
+		}
+		for (unsigned i = 0; i < GMEM_TOUCH_QUEUE - N / 2; i++)	/* leaves room for half of it */
+			gmem_mark(&g, BASE, 1);
+		EXPECT_EQ(gmem_touch_flush(&g), -EAGAIN);
+		EXPECT(g.touch.late_count);
+		vmm_take(v);
+		while (v->count) {
+			uint64_t iova = vmm_answer(v, v->count - 1, 0).iova;
+
+			if (iova >= 1ull << 32) {
+				EXPECT_EQ(want[(iova - (1ull << 32)) / 4096], 1);
+				want[(iova - (1ull << 32)) / 4096] = 0;
+			}
+		}
+	}
+	EXPECT_EQ(g.touch.failed, 0);
+	while (gmem_touch_flush(&g) == -EAGAIN) {
+		vmm_take(v);
+		while (v->count)
+			want[(vmm_answer(v, v->count - 1, 0).iova - (1ull << 32)) / 4096]--;
+	}
+	for (unsigned i = 0; i < 4 * N; i++)
+		EXPECT_EQ(want[i], 0);
+	munmap(p, 4ull * N * 4096);
+}
+
 /* ---- the memory map changes ---- */
 
 /* Firmware takes all memory away and brings the same back: nothing is lost, nothing fails. */

@@ -67,7 +67,7 @@ static nvme_status create_sq(struct nvme_req *r)
 	/* The admin queue and ids that can never exist: QID invalid; one that could but does not: CQ invalid. */
 	if (!cqid_in_range(c, cqid))
 		return NVME_QID_INVALID;
-	if (!c->cq[cqid].live || c->cq[cqid].deleting)
+	if (!c->cq[cqid].live)
 		return NVME_CQ_INVALID;
 	status = queue_judge(c, nvme_create_sq_qsize0(&r->sqe), nvme_create_sq_pc(&r->sqe), le64_get(r->sqe.prp1));
 	if (status != NVME_SUCCESS)
