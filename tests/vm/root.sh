@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prepares what the VM tests need, once, in a directory that git ignores ($FERRY_CACHE, else .cache): a newer Debian
-# with QEMU >= 11.1, OVMF and nvme-cli (vm/root), and a guest made from it (vm/guest-*: vmlinuz, initrd.gz; guest.sh makes them).
+# with QEMU >= 11.1, OVMF and nvme-cli (vm/root), and a guest made from it (vm/guest-*: vmlinuz, initrd.img; guest.sh makes them).
 # Prints the two directories on one line.
 # Needs root, debootstrap and the machine's own apt: the archive's address and any proxy come from its configuration.
 #
@@ -9,7 +9,7 @@ set -e
 here=$(cd "$(dirname "$0")" && pwd)
 vm=${FERRY_CACHE:-$(cd "$here/../.." && pwd)/.cache}/vm
 suite=trixie
-recipe=$(cat "$here"/guest.sh "$here"/init | sha256sum | cut -c1-16)
+recipe=$(cat "$here"/guest.sh "$here"/init "$here"/beat.c | sha256sum | cut -c1-16)
 
 say() { echo "vm root: $*" >&2; }
 die() { say "$*"; exit 1; }
