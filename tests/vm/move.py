@@ -8,12 +8,11 @@ of the disk, every checksum agrees, and what stood still how long, measured from
 import json, os, re, sys, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import rig
-from vmrig import Failed, Lab, need, run_tests, until
+from vmrig import Failed, Lab, need, rig, run_tests, until
 
 SLOWER = rig.SLOWER
-BAD_WORDS = re.compile(r'nvme.*(timeout|reset|abort|dead|frozen|I/O Error|not ready)|I/O error|Buffer I/O|EXT4-fs (error|warning)|'
-                       r'blk_update_request|hung_task|blocked for more than|soft lockup|Oops|BUG:', re.I)
+BAD_WORDS = re.compile(r'nvme.*([Tt]imeout|[Rr]eset|[Aa]bort|dead|frozen|I/O [Ee]rror|not ready)|I/O error|Buffer I/O|EXT4-fs (error|warning)|'
+                       r'blk_update_request|hung_task|blocked for more than|soft lockup|Oops:|BUG:|Call Trace')
 
 
 class Pair:
