@@ -17,8 +17,8 @@ BAD_WORDS = re.compile(r'nvme.*([Tt]imeout|[Rr]eset|[Aa]bort|dead|frozen|I/O [Ee
 
 class Pair:
     """Two servers, and a guest that is moved between them. keys: more lines for [guest vm1] at both."""
-    def __init__(self, lab, disk='192M', memory='384M', keys=''):
-        self.lab, self.memory, self.n, self.guest, self.gaps = lab, memory, 0, None, []
+    def __init__(self, lab, disk='192M', memory='384M', keys='', append=''):
+        self.lab, self.memory, self.append, self.n, self.guest, self.gaps = lab, memory, append, 0, None, []
         self.a, self.b = [lab.side(n, {'disk': disk} if n == 'A' else {}, vm='qemu:%s/%s.qmp' % (lab.dir, n), keys=keys,
                                    arrives=n == 'B', disk_keys='block=4096\n') for n in 'AB']
         self.a.start()
@@ -31,7 +31,7 @@ class Pair:
                 os.unlink(p)
         self.n += 1
         vm = self.lab.vm('%s%d' % (side.name, self.n), guest=self.guest, nvme=[side.sock], incoming=incoming, paused=incoming,
-                         qtest=False, **{'memory': self.memory, **kw},
+                         qtest=False, **{'memory': self.memory, 'append': self.append, **kw},
                          more=['-qmp', 'unix:%s,server=on,wait=off' % qmp, '-qtest', 'unix:%s.qtest,server=on,wait=off' % qmp,
                                '-qtest-log', 'none'])
         return vm.start()
@@ -153,37 +153,44 @@ def moves_under_load():
         p.end()
 
 
-# A file is read into the page cache over and over while it is moved; after the move it is read once more, without going to the disk.
-CACHE_FILL = '''head -c 67108864 /dev/urandom >/mnt/big; sha256sum </mnt/big >/run/big.sum; sync'''
-CACHE_READ = '''n=0; while [ ! -e /run/stop ]; do n=$((n + 1)); echo 1 >/proc/sys/vm/drop_caches; sha256sum </mnt/big | cmp -s - /run/big.sum || { echo "read $n differs"; exit 4; }
-done; echo $n reads'''
-CACHE_LOOK = '''before=$(awk '/read/{print $6}' /sys/block/nvme0n1/stat 2>/dev/null; cut -c1-40 /sys/block/nvme0n1/stat)
-sha256sum </mnt/big | cmp - /run/big.sum || { echo "the cached file differs"; exit 4; }'''
+# By default Linux zeroes a page when it gives it out, and a page that its processor has just written QEMU sends again anyhow.
+UNZEROED = 'init_on_alloc=0'
+# Files are read into the page cache while QEMU sends memory, each once; after the move they are compared without going to the disk.
+CACHE_FILL = '''mkdir -p /mnt/c && for i in $(seq 100 227); do head -c 1048576 /dev/urandom >/mnt/c/$i; done
+cd /mnt/c && sha256sum * >/run/cache.sums && sync && echo 3 >/proc/sys/vm/drop_caches'''
+# Slowly, so that some of it comes after QEMU has sent the page that it comes into.
+CACHE_READ = 'for f in /mnt/c/*; do cat $f >/dev/null; usleep 15000; done'
+CACHE_LOOK = '''was=$(awk '{print $3}' /sys/block/nvme0n1/stat)
+cd /mnt/c && sha256sum -c /run/cache.sums 2>&1 | grep -v ': OK$'
+echo "$(($(awk '{print $3}' /sys/block/nvme0n1/stat) - was)) sectors read"'''
 
 
-def cache_move(lab, keys):
-    p = Pair(lab, keys=keys)
-    g = p.boot()
-    g.sh('mkfs.ext4 -q -F /dev/nvme0n1 && mkdir -p /mnt && mount /dev/nvme0n1 /mnt')
+def cache_move(p):
+    """One move, the cache filled meanwhile. Gives what is wrong with it afterwards."""
+    g = p.guest
     g.sh(CACHE_FILL, 120)
-    g.sh('rm -f /run/stop')
+    m = p.migrate()
+    vm2 = p.qemu(p.other(), incoming=True)
+    until('QEMU to send memory', lambda: not m.running() or 'begins to send its memory' in open(p.log, errors='replace').read())
     job = g.start(CACHE_READ)
-    return p, g, job
+    p.arrive(m, vm2)
+    code, out = job.wait(40)
+    need(code == 0, 'reading ended with', code, out)
+    out = g.sh(CACHE_LOOK, 120).strip().splitlines()
+    need(out and out[-1].endswith('sectors read'), out)
+    print('# 128 MiB compared from the cache: %d files differ, %s' % (len(out) - 1, out[-1]), flush=True)
+    need(int(out[-1].split()[0]) < 4096, 'the files were not in the cache:', out[-1])
+    return out[:-1]
 
 
 def page_cache():
     with Lab('cache') as lab:
-        p, g, job = cache_move(lab, '')
+        p = Pair(lab, memory='512M', append=UNZEROED)
+        g = p.boot()
+        g.sh('mkfs.ext4 -q -F /dev/nvme0n1 && mkdir -p /mnt && mount /dev/nvme0n1 /mnt')
         for _ in range(2):
-            p.move()
-            g.sh('touch /run/stop')
-            code, out = job.wait(90)
-            need(code == 0, 'reading ended with', code, out)
-            g.sh(CACHE_LOOK)
-            g.sh('rm -f /run/stop')
-            job = g.start(CACHE_READ)
-        g.sh('touch /run/stop')
-        job.wait(90)
+            wrong = cache_move(p)
+            need(not wrong, 'the page cache is not what was read:', wrong[:5])
         p.check()
         p.end()
 
@@ -191,16 +198,11 @@ def page_cache():
 def page_cache_without_touch():
     """The same must go wrong when QEMU is not told what the controller wrote: or the test above shows nothing."""
     with Lab('notouch') as lab:
-        p, g, job = cache_move(lab, 'touch=no\n')
-        wrong = None
+        p = Pair(lab, memory='512M', keys='touch=no\n', append=UNZEROED)
+        g = p.boot()
+        g.sh('mkfs.ext4 -q -F /dev/nvme0n1 && mkdir -p /mnt && mount /dev/nvme0n1 /mnt')
         try:
-            p.move()
-            g.sh('touch /run/stop', 20)
-            code, out = job.wait(20)
-            wrong = 'reading ended with %d: %s' % (code, out.strip()) if code else None
-            if not wrong:
-                code, out = g.run(CACHE_LOOK, 20)
-                wrong = 'the cache: %s' % out.strip() if code else None
+            wrong = '\n'.join(cache_move(p))
             if not wrong:
                 p.check()
         except Failed as e:
