@@ -73,6 +73,7 @@ static int prepare(struct vm_qemu *v, struct err *err)
 
 	qemu_asks_clear(v);
 	v->side = rc ? SIDE_NONE : SIDE_OUT; /* from here on resume has something to take back */
+	v->at_rest = rc != 0;
 	rc = rc ? rc : qemu_stream_open(v, &theirs, err);
 	rc = rc ? rc : qemu_caps(v, caps, false, err);
 	rc = rc ? rc : set_params(v, params, err);
