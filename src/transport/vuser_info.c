@@ -38,7 +38,8 @@ static uint32_t region_flags(struct vuser_server *s, unsigned index)
 	       (s->share[index].ptr ? VUSER_REGION_F_MMAP | VUSER_REGION_F_CAPS : 0);
 }
 
-/* The caps and the descriptor go together, and only to a client that has room for the caps: QEMU asks again, larger. */
+/* The caps and the descriptor go together, and only to a client that has room for the caps: QEMU asks again, larger.
+ * But where the caps would lie is told at once: QEMU takes flags that promise caps at offset 0 for a broken device. */
 int vuser_cmd_region_info(struct vuser_server *s, struct vuser_request *r)
 {
 	struct vuser_region_info i;
@@ -56,7 +57,7 @@ int vuser_cmd_region_info(struct vuser_server *s, struct vuser_request *r)
 	len = argsz >= need ? need : sizeof(i);
 	i = (struct vuser_region_info){ .argsz = le32_of(need), .flags = le32_of(region_flags(s, index)),
 					.index = le32_of(index), .size = le64_of(s->dev->region[index].size),
-					.cap_offset = le32_of(len > sizeof(i) ? sizeof(i) : 0) };
+					.cap_offset = le32_of(need > sizeof(i) ? sizeof(i) : 0) };
 	out = vuser_reply(s, r, len);
 	if (!out)
 		return -ENOMEM;

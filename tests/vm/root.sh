@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prepares what the VM tests need, once, in a directory that git ignores ($FERRY_CACHE, else .cache): a newer Debian
-# with QEMU >= 11.1, OVMF and nvme-cli (vm/root), and a guest made from it (vm/guest-*: vmlinuz, initrd.gz; guest.sh makes them).
+# with QEMU >= 11.1, OVMF and nvme-cli (vm/root), and a guest made from it (vm/guest-*: vmlinuz, initrd.img; guest.sh makes them).
 # Prints the two directories on one line.
 # Needs root, debootstrap and the machine's own apt: the archive's address and any proxy come from its configuration.
 #
@@ -9,7 +9,7 @@ set -e
 here=$(cd "$(dirname "$0")" && pwd)
 vm=${FERRY_CACHE:-$(cd "$here/../.." && pwd)/.cache}/vm
 suite=trixie
-recipe=$(cat "$here"/guest.sh "$here"/init | sha256sum | cut -c1-16)
+recipe=$(cat "$here"/guest.sh "$here"/init "$here"/beat.c | sha256sum | cut -c1-16)
 
 say() { echo "vm root: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -52,6 +52,20 @@ bootstrap() {
 	mv "$vm/root.new" "$vm/root"
 }
 
+# What came later to the list: a root that exists already gets it too.
+add() { # STAMP PACKAGE...
+	stamp=$vm/root/ready-$1
+	shift
+	[ -e "$stamp" ] && return
+	say "adding $*"
+	DEBIAN_FRONTEND=noninteractive chroot "$vm/root" sh -e -c '
+		apt-get update -qq
+		apt-get install -y -qq --no-install-recommends "$@"
+		apt-get clean
+	' sh "$@" >"$vm/add.log" 2>&1 </dev/null || die "installing into $vm/root failed: see $vm/add.log ($(tail -1 "$vm/add.log"))"
+	touch "$stamp"
+}
+
 mkdir -p "$vm"
 exec 9>"$vm/lock"
 flock 9
@@ -60,6 +74,7 @@ if [ ! -e "$vm/root/ready" ]; then
 	bootstrap
 	touch "$vm/root/ready"
 fi
+add boot grub-common grub-pc-bin grub-efi-amd64-bin mtools # the tests boot from our disk
 guest=$vm/guest-$recipe
 if [ ! -e "$guest/ready" ]; then
 	rm -rf "$guest"
@@ -67,4 +82,6 @@ if [ ! -e "$guest/ready" ]; then
 	"$here/guest.sh" "$vm/root" "$guest"
 	touch "$guest/ready"
 fi
+touch "$guest"
+find "$vm" -maxdepth 1 -name 'guest-*' -mtime +3 -exec rm -rf {} + # of recipes that nobody uses any more
 echo "$vm/root $guest"
