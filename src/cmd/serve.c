@@ -22,8 +22,6 @@
 
 enum {
 	SPIN_NS = 50 * 1000,		/* idle this long before the first sleep */
-	SLEEP_MIN_NS = 20 * 1000, SLEEP_MAX_NS = 2 * 1000 * 1000,
-	DOZE_NS = 1000 * 1000 * 1000, SLEEP_DOZE_NS = 10 * 1000 * 1000, /* longer sleeps once nothing came for a second */
 	SLEEP_ANY_NS = 250 * 1000 * 1000, /* command timeouts are looked at this often */
 	LOOK_EVERY = 64,		/* turns between looks at control and link sockets while busy */
 	STOP_LIMIT_S = 15		/* for moves to be undone */
@@ -221,19 +219,10 @@ static bool poll_devices(struct serve *s)
 	return any;
 }
 
-/* Doorbells in shared memory wake nobody, so they are looked at: often at first, and ever more rarely the longer nothing came.
- * Whoever rings after a long silence waits up to 10 ms, once; trapped doorbells never wait. */
-static uint64_t look_again_ns(uint64_t idle)
-{
-	if (idle > DOZE_NS)
-		return SLEEP_DOZE_NS;
-	return MIN(MAX(idle / 8, (uint64_t)SLEEP_MIN_NS), (uint64_t)SLEEP_MAX_NS);
-}
-
-static uint64_t deadline(struct serve *s, uint64_t now)
+static uint64_t deadline(struct serve *s, uint64_t now, uint64_t idle)
 {
 	struct device *mmc = nvme_ctrl_device(s->mmc_ctrl);
-	uint64_t idle = now - s->busy_ns, t = now + SLEEP_ANY_NS;
+	uint64_t t = now + SLEEP_ANY_NS;
 	bool must_look = false;
 
 	t = MIN(t, mmc->ops->deadline(mmc));
@@ -245,29 +234,29 @@ static uint64_t deadline(struct serve *s, uint64_t now)
 		must_look |= g->leaving || (g->sock && g->mapped && vuser_server_attached(g->sock));
 	}
 	if (must_look)
-		t = MIN(t, now + look_again_ns(idle));
+		t = MIN(t, now + idle_look_ns(idle));
 	return t;
 }
 
 static void turn(struct serve *s)
 {
 	bool any = poll_devices(s);
-	uint64_t now;
+	uint64_t now, idle;
 
 	any |= site_poll(s);
 	test_stop_turn();
 	/* An answer or event that devices or moves have just made is on no descriptor yet: nothing but this look sends it. */
 	if (++s->turn % LOOK_EVERY == 0 || s->io_ready || !rpc_drained(s->rpc))
 		any |= poll_sockets(s);
+	idle_turn(&s->idle, any);
 	if (any && s->turn % LOOK_EVERY)
 		return; /* the clock and epoll cost more than a command */
 	now = env_now_ns(s->env);
-	if (any)
-		s->busy_ns = now;
-	if (any || s->cfg.server.poll || now - s->busy_ns < SPIN_NS)
+	idle = idle_ns(&s->idle, now);
+	if (any || s->cfg.server.poll || idle < SPIN_NS)
 		s->io_ready = loop_wait(s->loop, 0);
 	else
-		s->io_ready = loop_wait(s->loop, deadline(s, now));
+		s->io_ready = loop_wait(s->loop, deadline(s, now, idle));
 }
 
 static bool moving(const struct serve *s)
@@ -282,7 +271,7 @@ static void run(struct serve *s)
 {
 	uint64_t until;
 
-	s->busy_ns = env_now_ns(s->env);
+	s->idle.busy_ns = env_now_ns(s->env);
 	while (!s->stop)
 		turn(s);
 	/* A move before its commit is undone, so that the target need not find out by silence. */

@@ -11,6 +11,7 @@
 
 #include "block/block.h"
 #include "cmd/config.h"
+#include "cmd/idle.h"
 #include "cmd/rpc.h"
 #include "device/nvme/subsys.h"
 #include "env/linux/loop.h"
@@ -79,7 +80,8 @@ struct serve {
 	struct serve_cdq cdq[64];
 	int lock_fd[2], signal_fd;
 	bool stop, io_ready;		/* io_ready: a descriptor was ready when we last looked */
-	uint64_t busy_ns, started_ns;	/* last time anything was done */
+	struct idle idle;
+	uint64_t started_ns;
 	unsigned turn;
 };
 

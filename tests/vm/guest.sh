@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes the guest of the VM tests: guest.sh ROOT OUT -> OUT/vmlinuz, OUT/initrd.img. Called by root.sh.
+# Makes the guest of the VM tests: guest.sh ROOT OUT -> OUT/vmlinuz, OUT/initrd.img and OUT/initrd-small.img. Called by root.sh.
 #
-# The initramfs is everything the guest has: busybox, nvme-cli, fio, e2fsprogs with their libraries, kernel modules unpacked, the
-# heartbeat, and `init`, which takes commands from the test. It is not compressed: under an emulated processor, unpacking costs more
+# The initramfs is everything the guest has: busybox, kernel modules unpacked, the heartbeat, and `init`, which takes commands from
+# the test; the larger one also nvme-cli, fio and e2fsprogs with their libraries. It is not compressed: under an emulated processor, unpacking costs more
 # than reading.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
@@ -45,17 +45,18 @@ depends() { # FILE.ko
 	done
 }
 
+pack() { # NAME
+	(cd "$tree" && find . | LC_ALL=C sort |
+		"$root/lib64/ld-linux-x86-64.so.2" --library-path "$libs" "$root/usr/bin/cpio" -o -H newc -R 0:0 --quiet) >"$out/$1"
+}
+
 [ -e "$kernel/vmlinuz" ] && cp "$kernel/vmlinuz" "$out/vmlinuz" || cp "$root"/kernel/boot/vmlinuz-* "$out/vmlinuz"
 rm -rf "$tree"
 mkdir -p "$tree/bin" "$tree/lib" "$tree/modules" "$tree/dev"
 ln -s lib "$tree/lib64"
 cp -L "$root/lib64/ld-linux-x86-64.so.2" "$tree/lib/"
 cp "$root/bin/busybox" "$tree/bin/"
-for p in usr/sbin/nvme usr/bin/fio usr/sbin/mke2fs usr/sbin/e2fsck usr/sbin/blkdiscard usr/sbin/blockdev usr/bin/lsblk usr/bin/flock; do
-	program "$p"
-done
-ln -s mke2fs "$tree/bin/mkfs.ext4"
-ln -s e2fsck "$tree/bin/fsck.ext4"
+program usr/bin/flock
 : >"$tree/modules.load"
 module virtio_pci virtio_console 8250 nvme-core nvme ext4 vfat nls_ascii nls_cp437 nls_iso8859-1
 ${CC:-gcc} -std=gnu17 -O2 -Wall -Wextra -Werror -static -s -o "$tree/bin/beat" "$here/beat.c"
@@ -63,5 +64,11 @@ cp "$here/init" "$tree/init"
 chmod +x "$tree/init"
 # The kernel opens its console before init mounts a /dev; this needs root, as root.sh does.
 mknod "$tree/dev/console" c 5 1
-(cd "$tree" && find . | LC_ALL=C sort | "$root/lib64/ld-linux-x86-64.so.2" --library-path "$libs" "$root/usr/bin/cpio" -o -H newc -R 0:0 --quiet) >"$out/initrd.img"
+pack initrd-small.img
+for p in usr/sbin/nvme usr/bin/fio usr/sbin/mke2fs usr/sbin/e2fsck usr/sbin/blkdiscard usr/sbin/blockdev usr/bin/lsblk; do
+	program "$p"
+done
+ln -s mke2fs "$tree/bin/mkfs.ext4"
+ln -s e2fsck "$tree/bin/fsck.ext4"
+pack initrd.img
 rm -rf "$tree" "$out/libs"

@@ -52,6 +52,20 @@ bootstrap() {
 	mv "$vm/root.new" "$vm/root"
 }
 
+# What came later to the list: a root that exists already gets it too.
+add() { # STAMP PACKAGE...
+	stamp=$vm/root/ready-$1
+	shift
+	[ -e "$stamp" ] && return
+	say "adding $*"
+	DEBIAN_FRONTEND=noninteractive chroot "$vm/root" sh -e -c '
+		apt-get update -qq
+		apt-get install -y -qq --no-install-recommends "$@"
+		apt-get clean
+	' sh "$@" >"$vm/add.log" 2>&1 </dev/null || die "installing into $vm/root failed: see $vm/add.log ($(tail -1 "$vm/add.log"))"
+	touch "$stamp"
+}
+
 mkdir -p "$vm"
 exec 9>"$vm/lock"
 flock 9
@@ -60,6 +74,7 @@ if [ ! -e "$vm/root/ready" ]; then
 	bootstrap
 	touch "$vm/root/ready"
 fi
+add boot grub-common grub-pc-bin grub-efi-amd64-bin mtools # the tests boot from our disk
 guest=$vm/guest-$recipe
 if [ ! -e "$guest/ready" ]; then
 	rm -rf "$guest"
@@ -67,4 +82,6 @@ if [ ! -e "$guest/ready" ]; then
 	"$here/guest.sh" "$vm/root" "$guest"
 	touch "$guest/ready"
 fi
+touch "$guest"
+find "$vm" -maxdepth 1 -name 'guest-*' -mtime +3 -exec rm -rf {} + # of recipes that nobody uses any more
 echo "$vm/root $guest"

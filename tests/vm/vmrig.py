@@ -24,6 +24,7 @@ from rig import Failed, need, run_tests, until  # noqa: F401 (the tests take the
 
 LIB_DIRS = ('lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu/ceph')
 SLOWER = rig.SLOWER
+KERNEL_ARGS = 'console=ttyS0 loglevel=5 mitigations=off panic=0 oops=panic tsc=unstable rdinit=/init'
 
 
 class Tools:
@@ -232,7 +233,8 @@ class Guest:
         return out
 
     def dmesg(self):
-        return self.sh('dmesg')
+        """What the kernel has said since this was last asked (or since it started)."""
+        return self.sh('dmesg -c')
 
     def moved(self, vm):
         """The guest runs in another QEMU: commands go there. What may have been lost half-way is asked again (it runs once)."""
@@ -328,15 +330,16 @@ class Vm:
     paused     True: starts with -S
     boot       'linux': our kernel and initramfs; 'bios', 'uefi': firmware and what it finds; 'none'
     append     more kernel arguments
+    initrd     'initrd.img', or 'initrd-small.img' without nvme-cli, fio, e2fsprogs
     more       more QEMU arguments (a list)
 
     Sockets: path('qmp') is the test's (vm.qmp), path('qmp2') is for somebody else (ferry's adapter), path('qtest') likewise.
     """
     def __init__(self, lab, name, guest, nvme=(), cpus=2, memory='384M', incoming=False, paused=False, boot='linux', append='',
-                 more=(), qtest=True):
+                 more=(), qtest=True, initrd='initrd.img'):
         self.lab, self.name, self.guest = lab, name, guest
         self.nvme, self.cpus, self.memory, self.incoming, self.paused, self.boot = list(nvme), cpus, memory, incoming, paused, boot
-        self.append, self.more, self.qtest = append, list(more), qtest
+        self.append, self.more, self.qtest, self.initrd = append, list(more), qtest, initrd
         self.proc, self._qmp = None, None
 
     def path(self, what):
@@ -361,8 +364,8 @@ class Vm:
             a += ['-device', json.dumps({'driver': 'vfio-user-pci', 'id': 'nvme%d' % n, 'addr': '0x%x' % (4 + n),
                                          'socket': {'type': 'unix', 'path': sock}, **({'bootindex': n} if self.boot in ('bios', 'uefi') else {})})]
         if self.boot == 'linux':
-            a += ['-kernel', Tools.guest('vmlinuz'), '-initrd', Tools.guest('initrd.img')]
-            a += ['-append', 'console=ttyS0 loglevel=5 mitigations=off panic=0 oops=panic tsc=unstable rdinit=/init ' + self.append]
+            a += ['-kernel', Tools.guest('vmlinuz'), '-initrd', Tools.guest(self.initrd)]
+            a += ['-append', KERNEL_ARGS + ' ' + self.append]
         elif self.boot == 'uefi':
             shutil.copy(Tools.root('usr/share/OVMF/OVMF_VARS_4M.fd'), self.path('vars'))
             a += ['-drive', 'if=pflash,unit=0,format=raw,readonly=on,file=' + Tools.root('usr/share/OVMF/OVMF_CODE_4M.fd')]

@@ -52,7 +52,7 @@ struct vm_qemu {
 	bool at_rest;			/* resume was done, and nothing begun since */
 	bool was_running;		/* before the move: whoever paused his guest finds it paused */
 	bool standing;			/* source: processors stopped for us */
-	bool captured, finished;	/* source */
+	bool captured, continued, finished;	/* source; continued: QEMU was told to send the rest */
 	bool arrived;			/* target */
 	int fd;				/* our end of the stream; -1 */
 	json_object *old_caps, *old_params;	/* what to put back if the move is given up */

@@ -73,6 +73,7 @@ static int prepare(struct vm_qemu *v, struct err *err)
 
 	qemu_asks_clear(v);
 	v->side = rc ? SIDE_NONE : SIDE_OUT; /* from here on resume has something to take back */
+	v->at_rest = rc != 0;
 	rc = rc ? rc : qemu_stream_open(v, &theirs, err);
 	rc = rc ? rc : qemu_caps(v, caps, false, err);
 	rc = rc ? rc : set_params(v, params, err);
@@ -125,7 +126,7 @@ int64_t qemu_out_read(struct vm *vm, void *buf, size_t cap, struct err *err)
 	struct vm_qemu *v = (struct vm_qemu *)vm;
 	ssize_t n;
 
-	if (v->side != SIDE_OUT || !v->begun)
+	if (v->side != SIDE_OUT || !v->begun || v->fd < 0)
 		return err_set(err, -ESTALE, "QEMU at %s sends nothing", v->qmp.path);
 	if (v->hold && !v->standing) {
 		if (v->read_bytes >= v->read_until)
@@ -317,8 +318,14 @@ static int still_true(struct vm_qemu *v, struct err *err)
 
 static int sent_all(struct vm_qemu *v, struct err *err)
 {
-	int rc = qemu_watch(v, false, err);
+	const char *told = v->qmp.seen.migration;
+	bool quiet = v->quiet_ns && line_now_ns() - v->quiet_ns > QEMU_NS_PER_S;
+	int rc = qmp_poll(&v->qmp, err);
 
+	/* While it sends, QEMU answers nobody, however long we take to carry that away: its event says when to ask. */
+	if (rc || (!v->watch.id && !quiet && (!told[0] || qemu_migrating(told))))
+		return rc ? rc : -EAGAIN;
+	rc = qemu_watch(v, false, err);
 	if (rc)
 		return rc;
 	if (!strcmp(v->watch.status, "completed"))
@@ -341,6 +348,7 @@ int qemu_out_finish_steps(struct vm_qemu *v, struct err *err)
 	if (rc)
 		return rc;
 	qemu_asks_clear(v);
+	v->continued = true;
 	rc = qemu_ask(v, "migrate-continue", qemu_args("state", qemu_str("pre-switchover"), NULL), err);
 	if (rc)
 		return rc;
@@ -432,6 +440,12 @@ int qemu_out_resume_steps(struct vm_qemu *v, struct err *err)
 	int rc;
 
 	STEP_BEGIN(v->at);
+	/* While it sends the rest, QEMU answers nobody: it would wait for us to read on, and we for its answer. Without a reader it fails, and
+	 * the guest stays here. */
+	if (v->continued && !v->finished && v->fd >= 0) {
+		close(v->fd);
+		v->fd = -1;
+	}
 	rc = ask_one(v, "query-migrate", err);
 	if (rc)
 		return rc;

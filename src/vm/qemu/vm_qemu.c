@@ -229,7 +229,7 @@ void qemu_stream_forget(struct vm_qemu *v)
 		close(v->fd);
 	v->fd = -1;
 	qemu_watch_reset(v);
-	v->begun = v->at_rest = v->standing = v->captured = v->finished = v->arrived = false;
+	v->begun = v->at_rest = v->standing = v->captured = v->continued = v->finished = v->arrived = false;
 	v->quiet_ns = 0;
 }
 
