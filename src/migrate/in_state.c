@@ -145,6 +145,10 @@ int in_start_run(struct in_session *s)
 	int rc;
 
 	STEP_BEGIN(s->at);
+	/* A VM that died while it waited: not owned yet, so the source can have its guest back. */
+	rc = s->vm->ops->alive(s->vm, &err);
+	if (rc)
+		return in_fail(s, rc, "the VM that waited here is gone: %s", err.text);
 	rc = own(s);
 	if (rc)
 		return rc;
