@@ -181,6 +181,8 @@ static int start(struct serve *s, struct err *err)
 	if (!s->rpc || !s->in)
 		return err_set(err, -ENOMEM, "no memory");
 	rc = store_load(s, err);
+	for (unsigned i = 0; !rc && i < s->guests; i++)
+		served_sweep(s->guest[i]);
 	if (!rc)
 		rc = store_start(s, err);
 	return rc ? rc : start_sockets(s, err); /* last: whoever can connect finds everything in place */

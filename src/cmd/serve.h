@@ -100,6 +100,7 @@ void served_close_ns(struct served *, struct served_ns *, bool remove_data);
 /* Controller, attachments and socket. 0 or -errno with a sentence, then nothing is left behind. */
 int served_begin(struct served *, bool online, struct err *);
 void served_end(struct served *);					/* socket gone, controller offline, freed when quiet */
+void served_sweep(const struct served *);	/* at start */
 bool served_poll(struct served *);
 uint64_t served_deadline(const struct served *);
 void served_fini(struct served *);					/* at exit: frees, changes nothing on disk */

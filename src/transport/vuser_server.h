@@ -38,6 +38,8 @@ struct vuser_server_counters {
 /* Listens at cfg->path: a stale socket file is replaced, one that somebody answers on is refused. NULL and a sentence on error.
  * The device must outlive the server. loop may be NULL (the caller polls on its own). */
 struct vuser_server *vuser_server_new(struct loop *, struct device *, const struct vuser_server_cfg *, struct err *);
+/* Removes the socket file of a server that was killed; one that somebody answers on, and anything else, is left alone. */
+void vuser_server_sweep(const char *path);
 /* Takes a connected unix stream socket as the client (its owner from now on, also on error). 0, -EBUSY. */
 int vuser_server_adopt(struct vuser_server *, int fd);
 bool vuser_server_poll(struct vuser_server *); /* true: something was done, call again soon */
