@@ -120,6 +120,7 @@ void vuser_unshare_all(struct vuser_server *);	/* takes it back: the next client
 
 /* vuser_irq.c */
 int vuser_irq_init(struct vuser_server *);	/* 0 or -ENOMEM */
+void vuser_irq_attach(struct vuser_server *);
 void vuser_irq_fini(struct vuser_server *);
 void vuser_irq_unbind_all(struct vuser_server *);
 int vuser_cmd_irq_info(struct vuser_server *, struct vuser_request *);

@@ -295,6 +295,7 @@ static int attach(struct vuser_server *s, int fd)
 		vuser_sock_fini(&s->sock);
 		return rc;
 	}
+	vuser_irq_attach(s);
 	s->state = VUSER_ATTACHED;
 	s->versioned = s->eof = s->parked = s->want_out = false;
 	s->drop[0] = 0;

@@ -440,8 +440,18 @@ class VmSide(rig.Side):
         return '%s/%s-%s.img' % (self.rig.dir, name, self.name)
 
 
+def on_term(_signal, _frame):
+    """Whoever stops a test (meson, when its time is over) must not leave its machines behind."""
+    for lab in list(Lab.open):
+        lab.end()
+    os._exit(1)
+
+
 class Lab(rig.Rig):
+    open = []
+
     def __init__(self, name='vm'):
+        Lab.open.append(self)
         self.dir = tempfile.mkdtemp(prefix='ferry-%s-' % name)
         self.n, self.procs, self.vms, self.sides = 0, [], [], []
 
@@ -480,6 +490,15 @@ class Lab(rig.Rig):
         sys.stderr.flush()
 
     def end(self):
+        if self not in Lab.open:
+            return
+        Lab.open.remove(self)
+        for p in self.procs:
+            if p.running():
+                p.signal(signal.SIGKILL)
         for g in {v.guest for v in self.vms}:
             g.end()
         super().end()
+
+
+signal.signal(signal.SIGTERM, on_term)
