@@ -467,12 +467,13 @@ static void ctrl_irq_bound(struct device *d, unsigned vector)
 	nvme_irq_retry(nvme_ctrl_of(d), vector, 1);
 }
 
-/* The controller stays as it is: another client may come and go on with it. `irq` stays too: it is the transport's, which outlives
- * its clients and has unbound every vector of this one. */
+/* The controller stays as it is: another client may come and go on with it. */
 static void ctrl_detached(struct device *d)
 {
 	d->gmem.remote = NULL;
 	d->gmem.remote_ctx = NULL;
+	d->irq = NULL;
+	d->irq_ctx = NULL;
 }
 
 static const struct device_ops ctrl_ops = {
