@@ -111,6 +111,8 @@ static void decide(struct move_out *o, struct conv_out *out)
 	o->last_remaining = in.remaining;
 	if (out->act != CONV_STOP)
 		promise(o, &in);
+	if (o->stream_open && out->act == CONV_STOP)
+		return;		/* said before; now it is the VMM's memory that is waited for, round after round */
 	out_event(o, out->act == CONV_GO_ON ? "round" : out->act == CONV_THROTTLE ? "throttle" : "decision", "%s", out->why);
 }
 
