@@ -37,6 +37,8 @@ static const struct key server_keys[] = {
 	{ "mmc_socket", K_PATH, TEXT(struct cfg_server, mmc_socket), 0, "none",
 	  "vfio-user socket of the migration management controller, for verification and driver writers: the server then does not drive "
 	  "its own MMC and cannot take part in moves" },
+	{ "get_cdq_8_bytes", K_BOOL, offsetof(struct cfg_server, get_cdq_8_bytes), 0, 0, "no",
+	  "yes: Get Features 21h transfers only its 8 meaningful bytes, not 512; nvme-cli's `lm get-cdq` has room for no more" },
 	{ "poll", K_BOOL, offsetof(struct cfg_server, poll), 0, 0, "no", "yes: spin instead of sleeping; uses a whole core" },
 	{ NULL }
 };

@@ -20,6 +20,7 @@ struct cfg_server {
 	char link[CFG_PATH_MAX + 8];	/* unix:PATH or tcp:HOST:PORT; default unix:run_dir/link.sock */
 	bool poll;			/* spin: never sleep */
 	char mmc_socket[CFG_PATH_MAX];	/* "": the server drives its MMC itself */
+	bool get_cdq_8_bytes;		/* for nvme-cli on mmc_socket */
 };
 
 struct cfg_pool {			/* where namespaces of arriving guests are made */

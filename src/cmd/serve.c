@@ -157,7 +157,7 @@ static int start_mmc(struct serve *s, struct err *err)
 
 static int start_device(struct serve *s, struct err *err)
 {
-	struct nvme_subsys_cfg c = { .env = s->env };
+	struct nvme_subsys_cfg c = { .env = s->env, .get_cdq_8_bytes = s->cfg.server.get_cdq_8_bytes };
 
 	snprintf(c.nqn, sizeof(c.nqn), "nqn.2026-01.org.ferry:%s", s->cfg.server.name);
 	s->ss = nvme_subsys_new(&c, err);

@@ -59,7 +59,9 @@ cp "$root/bin/busybox" "$tree/bin/"
 program usr/bin/flock
 : >"$tree/modules.load"
 module virtio_pci virtio_console 8250 nvme-core nvme ext4 vfat nls_ascii nls_cp437 nls_iso8859-1
-${CC:-gcc} -std=gnu17 -O2 -Wall -Wextra -Werror -static -s -o "$tree/bin/beat" "$here/beat.c"
+for c in beat cdq; do
+	${CC:-gcc} -std=gnu17 -O2 -Wall -Wextra -Werror -static -s -o "$tree/bin/$c" "$here/$c.c"
+done
 cp "$here/init" "$tree/init"
 chmod +x "$tree/init"
 # The kernel opens its console before init mounts a /dev; this needs root, as root.sh does.

@@ -9,7 +9,7 @@ set -e
 here=$(cd "$(dirname "$0")" && pwd)
 vm=${FERRY_CACHE:-$(cd "$here/../.." && pwd)/.cache}/vm
 suite=trixie
-recipe=$(cat "$here"/guest.sh "$here"/init "$here"/beat.c | sha256sum | cut -c1-16)
+recipe=$(cat "$here"/guest.sh "$here"/init "$here"/beat.c "$here"/cdq.c | sha256sum | cut -c1-16)
 
 say() { echo "vm root: $*" >&2; }
 die() { say "$*"; exit 1; }

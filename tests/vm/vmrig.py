@@ -424,10 +424,10 @@ class Vm:
 
 class VmSide(rig.Side):
     """`ferry serve` for VMs: side.start(), side.call('status'), side.ferry('nvme', ...), side.sock (guest vm1's vfio-user socket)."""
-    def __init__(self, lab, name, disks, vm, keys, extra, disk_keys, arrives):
+    def __init__(self, lab, name, disks, vm, keys, extra, disk_keys, arrives, server_keys):
         super().__init__(lab, name)
         self.disks = disks
-        text = '[server]\nname=%s\nrun_dir=%s\nstate_dir=%s\n' % (name, self.run, self.state)
+        text = '[server]\nname=%s\nrun_dir=%s\nstate_dir=%s\n%s' % (name, self.run, self.state, server_keys)
         text += '[pool local]\nkind=file\ndir=%s\n' % self.pool
         for d, size in disks.items():
             text += '[namespace %s]\nsize=%s\npath=%s\ncreate=yes\n%s' % (d, size, self.disk(d), disk_keys)
@@ -463,10 +463,10 @@ class Lab(rig.Rig):
             self.say()
         self.end()
 
-    def side(self, name, disks=None, vm='none', keys='', extra='', disk_keys='', arrives=False):
+    def side(self, name, disks=None, vm='none', keys='', extra='', disk_keys='', arrives=False, server_keys=''):
         """disks: {name: size}, the namespaces of guest vm1, in order; keys: more lines of [guest vm1]; disk_keys: of each
-        [namespace]; extra: more sections; arrives: vm1 comes from elsewhere."""
-        s = VmSide(self, name, disks or {}, vm, keys, extra, disk_keys, arrives)
+        [namespace]; server_keys: of [server]; extra: more sections; arrives: vm1 comes from elsewhere."""
+        s = VmSide(self, name, disks or {}, vm, keys, extra, disk_keys, arrives, server_keys)
         self.sides.append(s)
         return s
 
