@@ -25,7 +25,8 @@ struct qemu_watch {			/* query-migrate, asked again and again */
 	uint64_t due_ns;
 	unsigned migrations;		/* events seen when it was last asked */
 	uint64_t read_at_ask;
-	char status[QMP_WORD];		/* "": not asked yet, or no migration */
+	bool answered;			/* since it was reset: status means something */
+	char status[QMP_WORD];		/* "": no migration */
 	char why[256];
 };
 

@@ -183,9 +183,9 @@ static bool stands(const struct vm_qemu *v)
 
 static int ended_early(struct vm_qemu *v, struct err *err)
 {
-	if (v->watch.id || v->watch.migrations != v->qmp.seen.migrations || qemu_migrating(v->watch.status) || !v->watch.status[0])
+	if (v->watch.id || v->watch.migrations != v->qmp.seen.migrations || qemu_migrating(v->watch.status) || !v->watch.answered)
 		return 0;
-	return err_set(err, -EIO, "the migration of QEMU at %s has ended before its time (%s)%s%s", v->qmp.path, v->watch.status,
+	return err_set(err, -EIO, "the migration of QEMU at %s has ended before its time (%s)%s%s", v->qmp.path, v->watch.status[0] ? v->watch.status : "none",
 		       v->watch.why[0] ? ": " : "", v->watch.why);
 }
 
@@ -319,7 +319,7 @@ static int still_true(struct vm_qemu *v, struct err *err)
 static int sent_all(struct vm_qemu *v, struct err *err)
 {
 	const char *told = v->qmp.seen.migration;
-	bool quiet = v->quiet_ns && line_now_ns() - v->quiet_ns > QEMU_NS_PER_S;
+	bool quiet = v->quiet_ns && line_now_ns() - v->quiet_ns > MIN(QEMU_NS_PER_S, v->qmp.patience_ns);
 	int rc = qmp_poll(&v->qmp, err);
 
 	/* While it sends, QEMU answers nobody, however long we take to carry that away: its event says when to ask. */
@@ -376,7 +376,7 @@ static int cancelled(struct vm_qemu *v, struct err *err)
 
 	if (rc)
 		return rc;
-	if (v->watch.status[0] && !qemu_migrating(v->watch.status) && !v->watch.id)
+	if (v->watch.answered && !qemu_migrating(v->watch.status) && !v->watch.id)
 		return 0;
 	if (line_now_ns() < v->deadline_ns)
 		return -EAGAIN;

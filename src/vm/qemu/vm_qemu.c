@@ -158,6 +158,7 @@ static int watch_answer(struct vm_qemu *v, struct err *err)
 	w->id = 0;
 	if (rc)
 		return rc;
+	w->answered = true;
 	line_clean(w->status, sizeof(w->status), qmp_text(o, "status"));
 	line_clean(w->why, sizeof(w->why), qmp_text(o, "error-desc"));
 	progress_take(v, o);
