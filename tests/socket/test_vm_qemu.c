@@ -761,9 +761,8 @@ TEST(target_refuses)
 	EXPECT_EQ(ARRIVE(), -EPROTO);
 	SAYS("checksum");
 	end();
-	begin(true); /* somebody runs it before its time */
 	make_image();
-	begin(true);
+	begin(true); /* somebody runs it before its time */
 	in_to();
 	turns(5);
 	fq_run(&q, true, "running");

@@ -78,7 +78,7 @@ static int prepare(struct vm_qemu *v, struct err *err)
 	rc = rc ? rc : qemu_caps(v, caps, false, err);
 	rc = rc ? rc : set_params(v, params, err);
 	if (!rc) {
-		rc = qemu_ask_with(v, "getfd", qemu_args("fdname", qemu_str("ferry"), NULL), theirs, err);
+		rc = qemu_ask_with(v, "getfd", qemu_args("fdname", qemu_str("ferry")), theirs, err);
 		theirs = -1;
 	}
 	if (theirs >= 0)
@@ -109,7 +109,7 @@ int qemu_out_begin_steps(struct vm_qemu *v, struct err *err)
 	v->read_until = 16 * KIB; /* headers; the first answer to query-migrate says more */
 	v->limit_ms = v->steered_ns = 0;
 	v->resumes = v->qmp.seen.resumes;
-	rc = qemu_ask(v, "migrate", qemu_args("uri", qemu_str("fd:ferry"), NULL), err);
+	rc = qemu_ask(v, "migrate", qemu_args("uri", qemu_str("fd:ferry")), err);
 	if (rc)
 		return rc;
 	STEP_WAIT(v->at, (rc = qemu_answers(v, err)) != -EAGAIN);
@@ -167,7 +167,7 @@ static int steer(struct vm_qemu *v, uint64_t allowed_ns, struct err *err)
 		v->hold = false;
 	if (ms == v->limit_ms || (ms && v->limit_ms && now - v->steered_ns < QEMU_POLL_MS * QEMU_NS_PER_MS))
 		return 0;
-	id = qmp_send(&v->qmp, "migrate-set-parameters", qemu_args("downtime-limit", json_object_new_int64((int64_t)ms), NULL), -1, err);
+	id = qmp_send(&v->qmp, "migrate-set-parameters", qemu_args("downtime-limit", json_object_new_int64((int64_t)ms)), -1, err);
 	if (id < 0)
 		return (int)id;
 	v->steer_id = (uint32_t)id;
@@ -349,7 +349,7 @@ int qemu_out_finish_steps(struct vm_qemu *v, struct err *err)
 		return rc;
 	qemu_asks_clear(v);
 	v->continued = true;
-	rc = qemu_ask(v, "migrate-continue", qemu_args("state", qemu_str("pre-switchover"), NULL), err);
+	rc = qemu_ask(v, "migrate-continue", qemu_args("state", qemu_str("pre-switchover")), err);
 	if (rc)
 		return rc;
 	STEP_WAIT(v->at, (rc = qemu_answers(v, err)) != -EAGAIN);
@@ -429,7 +429,7 @@ static void ask_put_back(struct vm_qemu *v)
 {
 	qemu_asks_clear(v);
 	if (v->side == SIDE_OUT && qmp_length(v->old_caps))
-		qemu_ask(v, "migrate-set-capabilities", qemu_args("capabilities", json_object_get(v->old_caps), NULL), NULL);
+		qemu_ask(v, "migrate-set-capabilities", qemu_args("capabilities", json_object_get(v->old_caps)), NULL);
 	if (v->side == SIDE_OUT && v->old_params)
 		qemu_ask(v, "migrate-set-parameters", json_object_get(v->old_params), NULL);
 }
