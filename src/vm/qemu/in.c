@@ -167,17 +167,17 @@ static int ask_config(struct vm_qemu *v, struct err *err)
 	if (bus != v->image.bus || devfn != v->image.devfn)
 		return err_set(err, -EINVAL, "the device '%s' was at %02x:%02x.%x at the source and is at %02x:%02x.%x here", v->id, v->image.bus,
 			       v->image.devfn >> 3, v->image.devfn & 7, bus, devfn >> 3, devfn & 7);
-	pci_image_ask_config(&v->list, bus, devfn, latch);
+	pci_image_ask_config(&v->list, bus, devfn, latch, v->image.known);
 	return qtest_start(&v->qtest, &v->list, err);
 }
 
 static int replay(struct vm_qemu *v, struct err *err)
 {
 	uint32_t latch = v->list.a[v->list.n - 1].value;
-	uint8_t have[PCI_IMAGE_CFG];
+	uint8_t have[PCI_IMAGE_CFG] = { 0 };
 	int rc;
 
-	pci_image_take_config(&v->list, have);
+	pci_image_take_config(&v->list, v->image.known, have);
 	rc = pci_image_fits(&v->image, have, err);
 	if (rc)
 		return rc;

@@ -236,12 +236,21 @@ static int ask_pause(struct vm_qemu *v, struct err *err)
 
 /* Reading the configuration goes through QEMU to our own server, behind every register write that the processors have posted: when it is
  * answered, they have arrived there. That is what pause promises. */
-static int ask_config(struct vm_qemu *v, struct err *err)
+static int ask_config(struct vm_qemu *v, uint64_t dwords, struct err *err)
 {
-	uint32_t latch = v->list.a[0].value;
+	uint32_t latch = v->list.a[v->list.n - 1].value; /* what it was, or what the list before put back */
 
-	pci_image_ask_config(&v->list, v->image.bus, v->image.devfn, latch);
+	v->image.known = dwords;
+	pci_image_ask_config(&v->list, v->image.bus, v->image.devfn, latch, dwords);
 	return qtest_start(&v->qtest, &v->list, err);
+}
+
+/* The rest, if this function is laid out otherwise than ours usually are. */
+static int ask_rest(struct vm_qemu *v, struct err *err)
+{
+	memset(v->image.cfg, 0, sizeof(v->image.cfg));
+	pci_image_take_config(&v->list, v->image.known, v->image.cfg);
+	return pci_image_needs(v->image.cfg, v->image.known) & ~v->image.known ? ask_config(v, ~0ull, err) : 0;
 }
 
 static int ask_table(struct vm_qemu *v, struct err *err)
@@ -250,7 +259,7 @@ static int ask_table(struct vm_qemu *v, struct err *err)
 	uint64_t at = 0;
 	int rc;
 
-	pci_image_take_config(&v->list, v->image.cfg);
+	pci_image_take_config(&v->list, v->image.known, v->image.cfg);
 	v->image.table_bytes = 0;
 	rc = pci_image_table_at(v->image.cfg, &at, &v->image.table_bytes, err);
 	if (rc)
@@ -277,7 +286,11 @@ int qemu_out_pause_steps(struct vm_qemu *v, struct err *err)
 		return rc;
 	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
 	rc = rc ? rc : judge_pause(v, err);
-	rc = rc ? rc : ask_config(v, err);
+	rc = rc ? rc : ask_config(v, pci_image_usual(), err);
+	if (rc)
+		return rc;
+	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
+	rc = rc ? rc : ask_rest(v, err);
 	if (rc)
 		return rc;
 	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
