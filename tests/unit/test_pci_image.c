@@ -227,12 +227,13 @@ TEST(status_is_left_alone)
 	src.cfg[FP_PM + 5] |= 0x80;
 	src.cfg[FP_PCIE + 10] = 0x0f;
 	dst.cfg[0x07] = 0x10;
+	dst.cfg[FP_PM + 5] |= 0x80;
 	dst.cfg[FP_PCIE + 10] = 0x01;
 	EXPECT_EQ(capture(&src, &im), 0);
 	EXPECT_EQ(put(&dst, &im), 0);
 	EXPECT_EQ(dst.cfg[0x07], 0x10);
 	EXPECT_EQ(dst.cfg[FP_PCIE + 10], 0x01);
-	EXPECT_EQ(dst.cfg[FP_PM + 5], 0x01);
+	EXPECT_EQ(dst.cfg[FP_PM + 5], 0x81);
 }
 
 /* Whatever cannot be written must be equal; then nothing is written at all. */
