@@ -47,9 +47,9 @@ static int prepare(struct vm_qemu *v, struct err *err)
 	rc = rc ? rc : qemu_stream_open(v, &theirs, err);
 	rc = rc ? rc : qemu_ask(v, "stop", NULL, err);
 	rc = rc ? rc : qemu_caps(v, caps, true, err);
-	rc = rc ? rc : qemu_ask(v, "migrate-set-parameters", qemu_args("tls-creds", qemu_str(""), NULL), err);
+	rc = rc ? rc : qemu_ask(v, "migrate-set-parameters", qemu_args("tls-creds", qemu_str("")), err);
 	if (!rc) {
-		rc = qemu_ask_with(v, "getfd", qemu_args("fdname", qemu_str("ferry"), NULL), theirs, err);
+		rc = qemu_ask_with(v, "getfd", qemu_args("fdname", qemu_str("ferry")), theirs, err);
 		theirs = -1;
 	}
 	if (theirs >= 0)
@@ -75,7 +75,7 @@ int qemu_in_begin_steps(struct vm_qemu *v, struct err *err)
 		return rc;
 	v->resumes = v->qmp.seen.resumes;
 	/* Without exit-on-error it stays and can say what was wrong with the stream. */
-	rc = qemu_ask(v, "migrate-incoming", qemu_args("uri", qemu_str("fd:ferry"), "exit-on-error", json_object_new_boolean(false), NULL), err);
+	rc = qemu_ask(v, "migrate-incoming", qemu_args2("uri", qemu_str("fd:ferry"), "exit-on-error", json_object_new_boolean(false)), err);
 	if (rc)
 		return rc;
 	STEP_WAIT(v->at, (rc = qemu_answers(v, err)) != -EAGAIN);
@@ -167,17 +167,17 @@ static int ask_config(struct vm_qemu *v, struct err *err)
 	if (bus != v->image.bus || devfn != v->image.devfn)
 		return err_set(err, -EINVAL, "the device '%s' was at %02x:%02x.%x at the source and is at %02x:%02x.%x here", v->id, v->image.bus,
 			       v->image.devfn >> 3, v->image.devfn & 7, bus, devfn >> 3, devfn & 7);
-	pci_image_ask_config(&v->list, bus, devfn, latch);
+	pci_image_ask_config(&v->list, bus, devfn, latch, v->image.known);
 	return qtest_start(&v->qtest, &v->list, err);
 }
 
 static int replay(struct vm_qemu *v, struct err *err)
 {
 	uint32_t latch = v->list.a[v->list.n - 1].value;
-	uint8_t have[PCI_IMAGE_CFG];
+	uint8_t have[PCI_IMAGE_CFG] = { 0 };
 	int rc;
 
-	pci_image_take_config(&v->list, have);
+	pci_image_take_config(&v->list, v->image.known, have);
 	rc = pci_image_fits(&v->image, have, err);
 	if (rc)
 		return rc;

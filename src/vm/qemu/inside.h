@@ -25,7 +25,8 @@ struct qemu_watch {			/* query-migrate, asked again and again */
 	uint64_t due_ns;
 	unsigned migrations;		/* events seen when it was last asked */
 	uint64_t read_at_ask;
-	char status[QMP_WORD];		/* "": not asked yet, or no migration */
+	bool answered;			/* since it was reset: status means something */
+	char status[QMP_WORD];		/* "": no migration */
 	char why[256];
 };
 
@@ -75,8 +76,9 @@ int qemu_ask(struct vm_qemu *, const char *command, json_object *args, struct er
 int qemu_ask_with(struct vm_qemu *, const char *command, json_object *args, int pass, struct err *);
 int qemu_answers(struct vm_qemu *, struct err *);	/* -EAGAIN until all asked have answered; 0; the first error */
 void qemu_asks_clear(struct vm_qemu *);
-json_object *qemu_args(const char *name, ...);		/* an object: names with their json_object values (taken), NULL behind the last */
-json_object *qemu_str(const char *);			/* NULL without memory, as all of these */
+json_object *qemu_args(const char *name, json_object *value);	/* an object of it; takes value. NULL without memory, as all of these */
+json_object *qemu_args2(const char *name, json_object *value, const char *name2, json_object *value2);
+json_object *qemu_str(const char *);
 int qemu_look_latch(struct vm_qemu *, struct err *);		/* begins to read CF8h, the answer is list.a[0].value */
 void qemu_stream_forget(struct vm_qemu *);		/* closes it, and forgets what was on its way */
 bool qemu_migrating(const char *status);		/* neither ended nor never begun */

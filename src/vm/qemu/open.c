@@ -152,9 +152,9 @@ static int first_round(struct vm_qemu *v, struct err *err)
 	qemu_asks_clear(v);
 	for (size_t i = 0; !rc && i < ARRAY_LEN(plain); i++)
 		rc = qemu_ask(v, plain[i], NULL, err);
-	rc = rc ? rc : qemu_ask(v, "qom-get", qemu_args("path", qemu_str("/machine"), "property", qemu_str("type"), NULL), err);
-	rc = rc ? rc : qemu_ask(v, "qom-list", qemu_args("path", qemu_str("/machine/peripheral"), NULL), err);
-	rc = rc ? rc : qemu_ask(v, "qom-list", qemu_args("path", qemu_str("/machine/peripheral-anon"), NULL), err);
+	rc = rc ? rc : qemu_ask(v, "qom-get", qemu_args2("path", qemu_str("/machine"), "property", qemu_str("type")), err);
+	rc = rc ? rc : qemu_ask(v, "qom-list", qemu_args("path", qemu_str("/machine/peripheral")), err);
+	rc = rc ? rc : qemu_ask(v, "qom-list", qemu_args("path", qemu_str("/machine/peripheral-anon")), err);
 	return rc ? rc : qemu_look_latch(v, err); /* proves that somebody answers there */
 }
 
@@ -183,9 +183,9 @@ static int second_round(struct vm_qemu *v, struct err *err)
 	int rc;
 
 	qemu_asks_clear(v);
-	rc = qemu_ask(v, "qom-list", qemu_args("path", qemu_str(v->qom), NULL), err);
+	rc = qemu_ask(v, "qom-list", qemu_args("path", qemu_str(v->qom)), err);
 	for (size_t i = 0; !rc && i < ARRAY_LEN(names); i++)
-		rc = qemu_ask(v, "qom-get", qemu_args("path", qemu_str(v->qom), "property", qemu_str(names[i]), NULL), err);
+		rc = qemu_ask(v, "qom-get", qemu_args2("path", qemu_str(v->qom), "property", qemu_str(names[i])), err);
 	return rc;
 }
 

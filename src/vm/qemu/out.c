@@ -78,7 +78,7 @@ static int prepare(struct vm_qemu *v, struct err *err)
 	rc = rc ? rc : qemu_caps(v, caps, false, err);
 	rc = rc ? rc : set_params(v, params, err);
 	if (!rc) {
-		rc = qemu_ask_with(v, "getfd", qemu_args("fdname", qemu_str("ferry"), NULL), theirs, err);
+		rc = qemu_ask_with(v, "getfd", qemu_args("fdname", qemu_str("ferry")), theirs, err);
 		theirs = -1;
 	}
 	if (theirs >= 0)
@@ -109,7 +109,7 @@ int qemu_out_begin_steps(struct vm_qemu *v, struct err *err)
 	v->read_until = 16 * KIB; /* headers; the first answer to query-migrate says more */
 	v->limit_ms = v->steered_ns = 0;
 	v->resumes = v->qmp.seen.resumes;
-	rc = qemu_ask(v, "migrate", qemu_args("uri", qemu_str("fd:ferry"), NULL), err);
+	rc = qemu_ask(v, "migrate", qemu_args("uri", qemu_str("fd:ferry")), err);
 	if (rc)
 		return rc;
 	STEP_WAIT(v->at, (rc = qemu_answers(v, err)) != -EAGAIN);
@@ -167,7 +167,7 @@ static int steer(struct vm_qemu *v, uint64_t allowed_ns, struct err *err)
 		v->hold = false;
 	if (ms == v->limit_ms || (ms && v->limit_ms && now - v->steered_ns < QEMU_POLL_MS * QEMU_NS_PER_MS))
 		return 0;
-	id = qmp_send(&v->qmp, "migrate-set-parameters", qemu_args("downtime-limit", json_object_new_int64((int64_t)ms), NULL), -1, err);
+	id = qmp_send(&v->qmp, "migrate-set-parameters", qemu_args("downtime-limit", json_object_new_int64((int64_t)ms)), -1, err);
 	if (id < 0)
 		return (int)id;
 	v->steer_id = (uint32_t)id;
@@ -183,9 +183,9 @@ static bool stands(const struct vm_qemu *v)
 
 static int ended_early(struct vm_qemu *v, struct err *err)
 {
-	if (v->watch.id || v->watch.migrations != v->qmp.seen.migrations || qemu_migrating(v->watch.status) || !v->watch.status[0])
+	if (v->watch.id || v->watch.migrations != v->qmp.seen.migrations || qemu_migrating(v->watch.status) || !v->watch.answered)
 		return 0;
-	return err_set(err, -EIO, "the migration of QEMU at %s has ended before its time (%s)%s%s", v->qmp.path, v->watch.status,
+	return err_set(err, -EIO, "the migration of QEMU at %s has ended before its time (%s)%s%s", v->qmp.path, v->watch.status[0] ? v->watch.status : "none",
 		       v->watch.why[0] ? ": " : "", v->watch.why);
 }
 
@@ -236,12 +236,21 @@ static int ask_pause(struct vm_qemu *v, struct err *err)
 
 /* Reading the configuration goes through QEMU to our own server, behind every register write that the processors have posted: when it is
  * answered, they have arrived there. That is what pause promises. */
-static int ask_config(struct vm_qemu *v, struct err *err)
+static int ask_config(struct vm_qemu *v, uint64_t dwords, struct err *err)
 {
-	uint32_t latch = v->list.a[0].value;
+	uint32_t latch = v->list.a[v->list.n - 1].value; /* what it was, or what the list before put back */
 
-	pci_image_ask_config(&v->list, v->image.bus, v->image.devfn, latch);
+	v->image.known = dwords;
+	pci_image_ask_config(&v->list, v->image.bus, v->image.devfn, latch, dwords);
 	return qtest_start(&v->qtest, &v->list, err);
+}
+
+/* The rest, if this function is laid out otherwise than ours usually are. */
+static int ask_rest(struct vm_qemu *v, struct err *err)
+{
+	memset(v->image.cfg, 0, sizeof(v->image.cfg));
+	pci_image_take_config(&v->list, v->image.known, v->image.cfg);
+	return pci_image_needs(v->image.cfg, v->image.known) & ~v->image.known ? ask_config(v, ~0ull, err) : 0;
 }
 
 static int ask_table(struct vm_qemu *v, struct err *err)
@@ -250,7 +259,7 @@ static int ask_table(struct vm_qemu *v, struct err *err)
 	uint64_t at = 0;
 	int rc;
 
-	pci_image_take_config(&v->list, v->image.cfg);
+	pci_image_take_config(&v->list, v->image.known, v->image.cfg);
 	v->image.table_bytes = 0;
 	rc = pci_image_table_at(v->image.cfg, &at, &v->image.table_bytes, err);
 	if (rc)
@@ -277,7 +286,11 @@ int qemu_out_pause_steps(struct vm_qemu *v, struct err *err)
 		return rc;
 	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
 	rc = rc ? rc : judge_pause(v, err);
-	rc = rc ? rc : ask_config(v, err);
+	rc = rc ? rc : ask_config(v, pci_image_usual(), err);
+	if (rc)
+		return rc;
+	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
+	rc = rc ? rc : ask_rest(v, err);
 	if (rc)
 		return rc;
 	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
@@ -319,7 +332,7 @@ static int still_true(struct vm_qemu *v, struct err *err)
 static int sent_all(struct vm_qemu *v, struct err *err)
 {
 	const char *told = v->qmp.seen.migration;
-	bool quiet = v->quiet_ns && line_now_ns() - v->quiet_ns > QEMU_NS_PER_S;
+	bool quiet = v->quiet_ns && line_now_ns() - v->quiet_ns > MIN(QEMU_NS_PER_S, v->qmp.patience_ns);
 	int rc = qmp_poll(&v->qmp, err);
 
 	/* While it sends, QEMU answers nobody, however long we take to carry that away: its event says when to ask. */
@@ -349,7 +362,7 @@ int qemu_out_finish_steps(struct vm_qemu *v, struct err *err)
 		return rc;
 	qemu_asks_clear(v);
 	v->continued = true;
-	rc = qemu_ask(v, "migrate-continue", qemu_args("state", qemu_str("pre-switchover"), NULL), err);
+	rc = qemu_ask(v, "migrate-continue", qemu_args("state", qemu_str("pre-switchover")), err);
 	if (rc)
 		return rc;
 	STEP_WAIT(v->at, (rc = qemu_answers(v, err)) != -EAGAIN);
@@ -376,7 +389,7 @@ static int cancelled(struct vm_qemu *v, struct err *err)
 
 	if (rc)
 		return rc;
-	if (v->watch.status[0] && !qemu_migrating(v->watch.status) && !v->watch.id)
+	if (v->watch.answered && !qemu_migrating(v->watch.status) && !v->watch.id)
 		return 0;
 	if (line_now_ns() < v->deadline_ns)
 		return -EAGAIN;
@@ -429,7 +442,7 @@ static void ask_put_back(struct vm_qemu *v)
 {
 	qemu_asks_clear(v);
 	if (v->side == SIDE_OUT && qmp_length(v->old_caps))
-		qemu_ask(v, "migrate-set-capabilities", qemu_args("capabilities", json_object_get(v->old_caps), NULL), NULL);
+		qemu_ask(v, "migrate-set-capabilities", qemu_args("capabilities", json_object_get(v->old_caps)), NULL);
 	if (v->side == SIDE_OUT && v->old_params)
 		qemu_ask(v, "migrate-set-parameters", json_object_get(v->old_params), NULL);
 }

@@ -122,31 +122,37 @@ static uint32_t address(const struct where *w, unsigned at)
 	return 0x80000000u | (uint32_t)w->bus << 16 | (uint32_t)w->devfn << 8 | (at & 0xfc);
 }
 
-static void list_config(struct access_list *l, const struct where *w)
+static void list_config(struct access_list *l, const struct where *w, uint64_t dwords)
 {
-	for (unsigned at = 0; at < PCI_IMAGE_CFG; at += 4) {
-		access_add(l, ACCESS_OUTL, CF8, address(w, at));
+	for (unsigned i = 0; i < PCI_IMAGE_CFG / 4; i++) {
+		if (!(dwords >> i & 1))
+			continue;
+		access_add(l, ACCESS_OUTL, CF8, address(w, 4 * i));
 		access_add(l, ACCESS_INL, CFC, 0);
 	}
 	access_add(l, ACCESS_OUTL, CF8, w->latch);
 }
 
-void pci_image_ask_config(struct access_list *l, uint8_t bus, uint8_t devfn, uint32_t latch)
+void pci_image_ask_config(struct access_list *l, uint8_t bus, uint8_t devfn, uint32_t latch, uint64_t dwords)
 {
 	l->n = 0;
-	list_config(l, &(struct where){ bus, devfn, latch });
+	list_config(l, &(struct where){ bus, devfn, latch }, dwords);
 }
 
 /* The reads of the configuration are the last ones of every list, before the latch. */
-void pci_image_take_config(const struct access_list *l, uint8_t cfg[PCI_IMAGE_CFG])
+void pci_image_take_config(const struct access_list *l, uint64_t dwords, uint8_t cfg[PCI_IMAGE_CFG])
 {
-	unsigned first = l->n - 1 - PCI_IMAGE_CFG / 2;
+	unsigned count = 2 * (unsigned)__builtin_popcountll(dwords), at = l->n - 1 - count;
 
-	CHECK(l->n >= 1 + PCI_IMAGE_CFG / 2);
+	CHECK(l->n >= 1 + count);
 	for (unsigned i = 0; i < PCI_IMAGE_CFG / 4; i++) {
-		le32 v = le32_of(l->a[first + 2 * i + 1].value);
+		le32 v;
 
+		if (!(dwords >> i & 1))
+			continue;
+		v = le32_of(l->a[at + 1].value);
 		memcpy(cfg + 4 * i, &v, 4);
+		at += 2;
 	}
 }
 
@@ -205,7 +211,49 @@ void pci_image_replay(struct pci_image *want, const uint8_t have[PCI_IMAGE_CFG],
 		a->bytes = want->table_bytes;
 		a->data = table;
 	}
-	list_config(l, &w);
+	list_config(l, &w, want->known);
+}
+
+/* ---- which dwords */
+
+static uint64_t dword(unsigned at) { return at < PCI_IMAGE_CFG ? 1ull << at / 4 : 0; }
+
+/* Of one capability: its head, what is put back, what says where the table is. */
+static uint64_t cap_needs(uint8_t id, unsigned at, bool version2)
+{
+	uint64_t bits = dword(at);
+
+	if (id == CAP_PM)
+		bits |= dword(at + 4);
+	if (id == CAP_MSIX)
+		bits |= dword(at + 4) | dword(at + 8);
+	if (id == CAP_PCIE)
+		bits |= dword(at + 8) | dword(at + 16) | (version2 ? dword(at + 40) | dword(at + 48) : 0);
+	return bits;
+}
+
+enum { HEADER_DWORDS = 0xbbff };	/* all but CardBus and a reserved one */
+
+uint64_t pci_image_usual(void)
+{
+	return HEADER_DWORDS | cap_needs(CAP_PM, 0x40, true) | cap_needs(CAP_MSIX, 0x50, true) | cap_needs(CAP_PCIE, 0x60, true);
+}
+
+uint64_t pci_image_needs(const uint8_t cfg[PCI_IMAGE_CFG], uint64_t known)
+{
+	unsigned at = cfg[CFG_CAPS] & 0xfc;
+	uint64_t bits = HEADER_DWORDS;
+
+	if ((known & bits) != bits)
+		return ~0ull;
+	if (!(get(cfg, CFG_STATUS, 2) & STATUS_CAPS))
+		return bits;
+	for (unsigned i = 0; i < 48 && at >= 0x40; i++, at = cfg[at + 1] & 0xfc) {
+		if (!(known & dword(at)))
+			return ~0ull;
+		bits |= cap_needs(cfg[at], at, (get(cfg, at + 2, 2) & 15) >= 2);
+	}
+	return bits;
 }
 
 /* ---- the table's place */
@@ -258,21 +306,23 @@ static unsigned differ(const uint8_t *a, const uint8_t *b, const uint8_t *free_b
 	return at;
 }
 
-static void bits_of(const struct reg *r, unsigned n, bool writable_too, uint8_t bits[PCI_IMAGE_CFG])
+static void bits_of(const struct reg *r, unsigned n, bool writable_too, uint64_t known, uint8_t bits[PCI_IMAGE_CFG])
 {
-	memset(bits, 0, PCI_IMAGE_CFG);
+	for (unsigned i = 0; i < PCI_IMAGE_CFG; i++)
+		bits[i] = known >> i / 4 & 1 ? 0 : 0xff;
 	for (unsigned i = 0; i < n; i++)
 		for (unsigned b = 0; b < r[i].width; b++)
 			bits[r[i].at + b] |= (uint8_t)((r[i].skip | (writable_too ? r[i].write : 0)) >> 8 * b);
 }
 
-static int judge(const uint8_t *want, const uint8_t *have, bool writable_too, const char *what, struct err *err)
+static int judge(const struct pci_image *im, const uint8_t *have, bool writable_too, const char *what, struct err *err)
 {
+	const uint8_t *want = im->cfg;
 	uint8_t bits[PCI_IMAGE_CFG];
 	struct reg r[REGS_MAX];
 	unsigned split, n = regs_place(have, r, &split), at;
 
-	bits_of(r, n, writable_too, bits);
+	bits_of(r, n, writable_too, im->known, bits);
 	at = differ(want, have, bits);
 	if (at == PCI_IMAGE_CFG)
 		return 0;
@@ -284,8 +334,11 @@ int pci_image_fits(const struct pci_image *want, const uint8_t have[PCI_IMAGE_CF
 {
 	uint64_t at;
 	uint32_t bytes = 0;
-	int rc = judge(want->cfg, have, true, "the function is another one than at the source", err);
+	int rc;
 
+	if (pci_image_needs(want->cfg, want->known) & ~want->known)
+		return err_set(err, -EPROTO, "the image of the PCI function leaves out what is needed");
+	rc = judge(want, have, true, "the function is another one than at the source", err);
 	if (rc)
 		return rc;
 	rc = pci_image_table_at(want->cfg, &at, &bytes, err);
@@ -299,11 +352,11 @@ int pci_image_fits(const struct pci_image *want, const uint8_t have[PCI_IMAGE_CF
 int pci_image_compare(const struct pci_image *want, const struct access_list *l, const uint8_t table[PCI_IMAGE_TABLE_MAX], struct err *err)
 {
 	static const char *const words[4] = { "low address", "high address", "data", "vector control" };
-	uint8_t have[PCI_IMAGE_CFG];
+	uint8_t have[PCI_IMAGE_CFG] = { 0 };
 	int rc;
 
-	pci_image_take_config(l, have);
-	rc = judge(want->cfg, have, false, "the function did not take its configuration", err);
+	pci_image_take_config(l, want->known, have);
+	rc = judge(want, have, false, "the function did not take its configuration", err);
 	for (uint32_t at = 0; !rc && at < want->table_bytes; at += 4)
 		if (memcmp(want->table + at, table + at, 4))
 			rc = err_set(err, -EINVAL, "the function did not take its MSI-X table: %s of entry %u was %08xh at the source and is %08xh "
@@ -316,8 +369,8 @@ int pci_image_compare(const struct pci_image *want, const struct access_list *l,
 #define IMAGE_HEADER(X, A)                                                                                                         \
 	X(0, le32, magic) X(4, le16, version) X(6, le16, header_bytes) X(8, le32, total_bytes) X(12, le32, flags)                  \
 	A(16, 1, bus) A(17, 1, devfn) X(18, le16, reserved) X(20, le32, cfg_bytes) X(24, le32, table_bytes) X(28, le32, reserved2) \
-	X(32, le64, sum)
-WIRE_STRUCT(image_header, 40, IMAGE_HEADER);
+	X(32, le64, known) X(40, le64, sum)
+WIRE_STRUCT(image_header, 48, IMAGE_HEADER);
 
 enum { IMAGE_MAGIC = 0x49435046 /* FPCI */, IMAGE_VERSION = 1, IMAGE_RUNNING = 1 };
 
@@ -339,7 +392,7 @@ size_t pci_image_pack(const struct pci_image *im, void *buf, size_t cap)
 	struct image_header h = {
 		.magic = le32_of(IMAGE_MAGIC), .version = le16_of(IMAGE_VERSION), .header_bytes = le16_of(sizeof(h)),
 		.total_bytes = le32_of((uint32_t)len), .flags = le32_of(im->running ? IMAGE_RUNNING : 0), .bus = { im->bus },
-		.devfn = { im->devfn }, .cfg_bytes = le32_of(PCI_IMAGE_CFG), .table_bytes = le32_of(im->table_bytes),
+		.devfn = { im->devfn }, .cfg_bytes = le32_of(PCI_IMAGE_CFG), .table_bytes = le32_of(im->table_bytes), .known = le64_of(im->known),
 	};
 	uint8_t *p = buf;
 
@@ -378,6 +431,7 @@ int pci_image_unpack(struct pci_image *im, const void *buf, size_t len, struct e
 	im->devfn = h.devfn[0];
 	im->running = le32_get(h.flags) & IMAGE_RUNNING;
 	im->table_bytes = table;
+	im->known = le64_get(h.known);
 	memcpy(im->cfg, p + sizeof(h), PCI_IMAGE_CFG);
 	memcpy(im->table, p + sizeof(h) + PCI_IMAGE_CFG, table);
 	return 0;

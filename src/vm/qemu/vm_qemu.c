@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -23,19 +22,25 @@ static struct vm_qemu *of(struct vm *v) { return (struct vm_qemu *)v; }
 
 json_object *qemu_str(const char *text) { return json_object_new_string(text); }
 
-json_object *qemu_args(const char *name, ...)
+static void add(json_object *o, const char *name, json_object *value)
+{
+	if (!o || json_object_object_add(o, name, value))
+		json_object_put(value);
+}
+
+json_object *qemu_args(const char *name, json_object *value)
 {
 	json_object *o = json_object_new_object();
-	va_list ap;
 
-	va_start(ap, name);
-	for (; name; name = va_arg(ap, const char *)) {
-		json_object *value = va_arg(ap, json_object *);
+	add(o, name, value);
+	return o;
+}
 
-		if (!o || json_object_object_add(o, name, value))
-			json_object_put(value);
-	}
-	va_end(ap);
+json_object *qemu_args2(const char *name, json_object *value, const char *name2, json_object *value2)
+{
+	json_object *o = qemu_args(name, value);
+
+	add(o, name2, value2);
 	return o;
 }
 
@@ -158,6 +163,7 @@ static int watch_answer(struct vm_qemu *v, struct err *err)
 	w->id = 0;
 	if (rc)
 		return rc;
+	w->answered = true;
 	line_clean(w->status, sizeof(w->status), qmp_text(o, "status"));
 	line_clean(w->why, sizeof(w->why), qmp_text(o, "error-desc"));
 	progress_take(v, o);
@@ -252,7 +258,7 @@ int qemu_stream_open(struct vm_qemu *v, int *theirs, struct err *err)
 
 static json_object *cap_of(const char *name, bool on)
 {
-	return qemu_args("capability", qemu_str(name), "state", json_object_new_boolean(on), NULL);
+	return qemu_args2("capability", qemu_str(name), "state", json_object_new_boolean(on));
 }
 
 /* All that we do not know the stream to work with is off; QEMU names only what it knows. */
@@ -278,7 +284,7 @@ int qemu_caps(struct vm_qemu *v, json_object *have, bool incoming, struct err *e
 	json_object_put(v->old_caps);
 	v->old_caps = old;
 	if (found == ARRAY_LEN(on) - incoming)
-		return qemu_ask(v, "migrate-set-capabilities", qemu_args("capabilities", set, NULL), err);
+		return qemu_ask(v, "migrate-set-capabilities", qemu_args("capabilities", set), err);
 	json_object_put(set);
 	return err_set(err, -ENOTSUP, "QEMU at %s lacks a capability of migration that is needed (events, pause-before-switchover, auto-converge)",
 		       v->qmp.path);
