@@ -50,7 +50,9 @@ pack() { # NAME
 		"$root/lib64/ld-linux-x86-64.so.2" --library-path "$libs" "$root/usr/bin/cpio" -o -H newc -R 0:0 --quiet) >"$out/$1"
 }
 
-[ -e "$kernel/vmlinuz" ] && cp "$kernel/vmlinuz" "$out/vmlinuz" || cp "$root"/kernel/boot/vmlinuz-* "$out/vmlinuz"
+image=$kernel/vmlinuz # or, in older suites, in /boot
+[ -e "$image" ] || image=$(echo "$root"/kernel/boot/vmlinuz-*)
+cp "$image" "$out/vmlinuz"
 rm -rf "$tree"
 mkdir -p "$tree/bin" "$tree/lib" "$tree/modules" "$tree/dev"
 ln -s lib "$tree/lib64"

@@ -15,6 +15,7 @@ say() { echo "vm root: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 site() { # of the archive that this machine's main suite comes from
+	# shellcheck disable=SC2016 # apt's variables
 	apt-get indextargets --format '$(SITE) $(COMPONENT)' | sed -n 's/ main$//p' | sort | uniq -c | sort -rn |
 		sed -n '1s/^ *[0-9]* //p'
 }
