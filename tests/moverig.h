@@ -28,7 +28,7 @@ struct tvm { /* the direct VM: the guest's memory and a flag that its processor 
 	struct guest_host h;
 	struct port *port;
 	struct devloop loop;
-	bool running, discarded, fail_pause;
+	bool running, discarded, fail_pause, dead;
 	unsigned opens_late;		/* answers -EAGAIN so often */
 	uint64_t burst;			/* so many writes more before the processor stands still */
 	struct nvme_subsys *ss;
@@ -154,8 +154,7 @@ static inline int tvm_discard(struct vm *v)
 }
 static inline int tvm_alive(struct vm *v, struct err *err)
 {
-	(void)v, (void)err;
-	return 0;
+	return tvm_of(v)->dead ? err_set(err, -ENODEV, "the test's VM is dead") : 0;
 }
 static const struct vm_ops tvm_ops = { tvm_open, tvm_mem, tvm_track, tvm_dirty_next, tvm_pause, tvm_resume, tvm_discard, tvm_alive, NULL };
 

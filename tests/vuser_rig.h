@@ -89,7 +89,13 @@ static void fake_share(struct device *d, unsigned region, void *mem)
 static void fake_reset(struct device *d) { CONTAINER_OF(d, struct fake, d)->resets++; }
 static bool fake_poll(struct device *d, unsigned budget) { (void)d; (void)budget; return false; }
 static uint64_t fake_deadline(struct device *d) { (void)d; return UINT64_MAX; }
-static void fake_detached(struct device *d) { CONTAINER_OF(d, struct fake, d)->detached++; }
+/* As a controller does it. */
+static void fake_detached(struct device *d)
+{
+	CONTAINER_OF(d, struct fake, d)->detached++;
+	d->irq = NULL;
+	d->irq_ctx = NULL;
+}
 
 static void fake_raise(struct fake *f, unsigned v)
 {

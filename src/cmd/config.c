@@ -34,6 +34,11 @@ static const struct key server_keys[] = {
 	{ "control", K_PATH, TEXT(struct cfg_server, control), 0, "RUN_DIR/control.sock", "socket for the ferry commands" },
 	{ "link", K_LINK, TEXT(struct cfg_server, link), 0, "unix:RUN_DIR/link.sock",
 	  "address other servers reach this one at: unix:PATH or tcp:HOST:PORT" },
+	{ "mmc_socket", K_PATH, TEXT(struct cfg_server, mmc_socket), 0, "none",
+	  "vfio-user socket of the migration management controller, for verification and driver writers: the server then does not drive "
+	  "its own MMC and cannot take part in moves" },
+	{ "get_cdq_8_bytes", K_BOOL, offsetof(struct cfg_server, get_cdq_8_bytes), 0, 0, "no",
+	  "yes: Get Features 21h transfers only its 8 meaningful bytes, not 512; nvme-cli's `lm get-cdq` has room for no more" },
 	{ "poll", K_BOOL, offsetof(struct cfg_server, poll), 0, 0, "no", "yes: spin instead of sleeping; uses a whole core" },
 	{ NULL }
 };
@@ -63,11 +68,23 @@ static const struct key guest_keys[] = {
 	{ "arrives", K_BOOL, offsetof(struct cfg_guest, arrives), 0, 0, "no",
 	  "yes: it starts its life on another server; this section only says how it is served when it comes (namespaces= may then "
 	  "be left out: they are made in a pool)" },
-	{ "doorbells", K_DOORBELLS, offsetof(struct cfg_guest, doorbells), 0, 0, "mapped",
+	{ "doorbells", K_DOORBELLS, offsetof(struct cfg_guest, doorbells), 0, 0, "trapped for vm=qemu, else mapped",
 	  "mapped: the guest rings through shared memory; trapped: by message (slower, and wakes a sleeping server at once)" },
 	{ "queues", K_NUM, offsetof(struct cfg_guest, queues), 0, 0, "64", "I/O queue pairs at most" },
 	{ "socket", K_PATH, TEXT(struct cfg_guest, socket), 0, "RUN_DIR/NAME.sock", "vfio-user socket for the VM" },
-	{ "vm", K_VM, TEXT(struct cfg_guest, vm), 0, "none", "embedded:CONTROL_SOCKET, or none" },
+	{ "vm", K_VM, TEXT(struct cfg_guest, vm), 0, "none", "embedded:CONTROL_SOCKET, qemu:QMP_SOCKET (a monitor "
+	  "for this server alone; QEMU's -qtest socket is expected at QMP_SOCKET.qtest), or none" },
+	{ "memory", K_BYTES, offsetof(struct cfg_guest, memory), 0, 0, "512M", "`ferry vm run`: memory, a multiple of 1M" },
+	{ "cpus", K_NUM, offsetof(struct cfg_guest, cpus), 0, 0, "2", "`ferry vm run`: processors" },
+	{ "machine", K_TEXT, TEXT(struct cfg_guest, machine), 0, "q35", "`ferry vm run`: QEMU's machine; name its version (pc-q35-11.1) if the "
+	  "servers have different QEMUs" },
+	{ "qemu", K_TEXT, TEXT(struct cfg_guest, qemu), 0, "qemu-system-x86_64", "`ferry vm run`: the program" },
+	{ "qemu_args", K_TEXT, TEXT(struct cfg_guest, qemu_args), 0, NULL, "`ferry vm run`: further arguments, separated by blanks" },
+	{ "boot", K_BOOL, offsetof(struct cfg_guest, boot), 0, 0, "no", "`ferry vm run`: yes: the firmware boots from the controller first" },
+	{ "start", K_TEXT, TEXT(struct cfg_guest, start), 0, NULL, "command for the shell that starts the VM for a move to here, run when its "
+	  "socket is there (FERRY_GUEST, FERRY_SOCKET and FERRY_VM are set); e.g. `ferry vm run NAME -c FILE --incoming`" },
+	{ "touch", K_BOOL, offsetof(struct cfg_guest, touch), 0, 0, "yes", "no: during a move QEMU is not told what the controller writes to the "
+	  "guest's memory, which corrupts it (testing)" },
 	{ NULL }
 };
 static const struct section {
@@ -170,6 +187,24 @@ static int take_list(struct reader *r, struct cfg_guest *g, const char *v)
 	return 1;
 }
 
+static int take_vm(struct reader *r, const struct key *k, struct cfg_guest *g, const char *v)
+{
+	static const struct { const char *word; enum cfg_vm kind; } kinds[] = { { "embedded:", CFG_VM_EMBEDDED }, { "qemu:", CFG_VM_QEMU } };
+
+	g->vm_kind = CFG_VM_NONE;
+	if (!strcmp(v, "none"))
+		return 1;
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		size_t n = strlen(kinds[i].word);
+
+		if (strncmp(v, kinds[i].word, n) || v[n] != '/')
+			continue;
+		g->vm_kind = kinds[i].kind;
+		return take_text(r, k, g->vm, v + n);
+	}
+	return fail(r, "vm=%s: write embedded:/PATH/OF/CONTROL/SOCKET, qemu:/PATH/OF/QMP/SOCKET or none", v);
+}
+
 static int take_value(struct reader *r, const struct key *k, void *base, const char *v)
 {
 	void *at = (char *)base + k->off;
@@ -185,11 +220,7 @@ static int take_value(struct reader *r, const struct key *k, void *base, const c
 			return fail(r, "link=%s: write unix:/PATH or tcp:HOST:PORT", v);
 		return take_text(r, k, at, v);
 	case K_VM:
-		if (!strcmp(v, "none"))
-			return 1;
-		if (strncmp(v, "embedded:/", 10))
-			return fail(r, "vm=%s: write embedded:/PATH/OF/CONTROL/SOCKET or none", v);
-		return take_text(r, k, at, v + 9);
+		return take_vm(r, k, base, v);
 	case K_LIST:
 		return take_list(r, base, v);
 	case K_NUM:
@@ -251,6 +282,17 @@ static void *section_base(struct reader *r, const struct section *s, const char 
 	IN_(guest, guests, CFG_GUESTS_MAX, "guest");
 }
 
+static void guest_defaults(struct cfg_guest *g)
+{
+	g->queues = 64;
+	g->doorbells = CFG_DOORBELLS_UNSAID;
+	g->memory = 512 << 20;
+	g->cpus = 2;
+	g->touch = true;
+	strcpy(g->machine, "q35");
+	strcpy(g->qemu, "qemu-system-x86_64");
+}
+
 static void defaults_in(struct reader *r, const struct section *s, void *base)
 {
 	if (s->keys == pool_keys)
@@ -258,7 +300,7 @@ static void defaults_in(struct reader *r, const struct section *s, void *base)
 	if (s->keys == ns_keys)
 		((struct cfg_ns *)base)->block = 4096, ((struct cfg_ns *)base)->backend = CFG_FILE;
 	if (s->keys == guest_keys)
-		((struct cfg_guest *)base)->queues = 64;
+		guest_defaults(base);
 	(void)r;
 }
 
@@ -386,6 +428,12 @@ static int judge_guest(struct config *c, struct cfg_guest *g, unsigned *owner, c
 		return bad(name, g->line, err, "guest %s: needs namespaces=NAME,... (or arrives=yes)", g->name);
 	if (g->queues < 1 || g->queues > 64)
 		return bad(name, g->line, err, "guest %s: queues is 1 to 64", g->name);
+	if (!g->memory || g->memory % (1 << 20) || g->cpus < 1 || g->cpus > 1024)
+		return bad(name, g->line, err, "guest %s: memory is a multiple of 1M, cpus 1 to 1024", g->name);
+	if (g->vm_kind == CFG_VM_QEMU && strlen(g->vm) + sizeof(".qtest") > CFG_PATH_MAX)
+		return bad(name, g->line, err, "guest %s: vm=qemu:%s: too long, .qtest must fit behind it", g->name, g->vm);
+	if (g->doorbells == CFG_DOORBELLS_UNSAID) /* QEMU's registers by message can be posted; mapped ones would have to be polled */
+		g->doorbells = g->vm_kind == CFG_VM_QEMU ? CFG_TRAPPED : CFG_MAPPED;
 	for (unsigned i = 0; i < g->ns_count; i++) {
 		unsigned n = 0;
 

@@ -10,7 +10,8 @@
 enum { CFG_NAME_MAX = 32, CFG_PATH_MAX = 104, CFG_POOLS_MAX = 8, CFG_NS_MAX = 64, CFG_GUESTS_MAX = 32, CFG_GUEST_NS_MAX = 16 };
 
 enum cfg_backend { CFG_RAM, CFG_FILE };
-enum cfg_doorbells { CFG_MAPPED, CFG_TRAPPED };
+enum cfg_doorbells { CFG_MAPPED, CFG_TRAPPED, CFG_DOORBELLS_UNSAID };
+enum cfg_vm { CFG_VM_NONE, CFG_VM_EMBEDDED, CFG_VM_QEMU };
 
 struct cfg_server {
 	char name[CFG_NAME_MAX];
@@ -18,6 +19,8 @@ struct cfg_server {
 	char control[CFG_PATH_MAX];	/* default: run_dir/control.sock */
 	char link[CFG_PATH_MAX + 8];	/* unix:PATH or tcp:HOST:PORT; default unix:run_dir/link.sock */
 	bool poll;			/* spin: never sleep */
+	char mmc_socket[CFG_PATH_MAX];	/* "": the server drives its MMC itself */
+	bool get_cdq_8_bytes;		/* for nvme-cli on mmc_socket */
 };
 
 struct cfg_pool {			/* where namespaces of arriving guests are made */
@@ -46,7 +49,13 @@ struct cfg_guest {
 	uint64_t doorbells, queues;
 	bool arrives;			/* starts its life elsewhere: never owner by a first start here */
 	char socket[CFG_PATH_MAX];	/* default: run_dir/NAME.sock */
-	char vm[CFG_PATH_MAX];		/* path of the embedded guest's control socket; "": no VM */
+	enum cfg_vm vm_kind;
+	char vm[CFG_PATH_MAX];		/* path of the embedded guest's control socket, or QEMU's monitor; "": no VM */
+	uint64_t memory, cpus;		/* vm=qemu, from here on: what `ferry vm run` says to QEMU */
+	char machine[CFG_NAME_MAX], qemu[CFG_PATH_MAX], qemu_args[256];
+	bool boot;
+	char start[256];		/* command that starts the VM that waits for a move to here; "": somebody else does */
+	bool touch;			/* QEMU is told what the controller writes */
 	int line;
 };
 

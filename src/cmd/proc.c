@@ -1,9 +1,10 @@
-/* Child processes. See proc.h. Used by `ferry demo`. */
+/* Child processes. See proc.h. Used by `ferry demo`, and by `ferry serve` to start a VM. */
 #include "cmd/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -99,4 +100,26 @@ int proc_run(const char *log, unsigned limit_ms, char *const argv[], struct err 
 		rc = proc_wait(&p, limit_ms, err);
 	proc_stop(&p);
 	return rc;
+}
+
+/* posix_spawn, not fork: a server may have terabytes mapped. */
+int proc_release(char *const argv[], struct err *err)
+{
+	extern char **environ;
+	posix_spawnattr_t a;
+	sigset_t none, dflt;
+	pid_t pid;
+	int rc;
+
+	sigemptyset(&none);
+	sigemptyset(&dflt);
+	sigaddset(&dflt, SIGCHLD);
+	sigaddset(&dflt, SIGPIPE);
+	posix_spawnattr_init(&a);
+	posix_spawnattr_setsigmask(&a, &none);
+	posix_spawnattr_setsigdefault(&a, &dflt);
+	posix_spawnattr_setflags(&a, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	rc = posix_spawnp(&pid, argv[0], NULL, &a, argv, environ);
+	posix_spawnattr_destroy(&a);
+	return rc ? err_set(err, -rc, "cannot start %s: %s", argv[0], strerror(rc)) : 0;
 }

@@ -17,4 +17,7 @@ int proc_wait(struct proc *, unsigned limit_ms, struct err *);
 void proc_stop(struct proc *);				/* SIGTERM, 20 s, SIGKILL. Harmless when it is not running */
 int proc_run(const char *log, unsigned limit_ms, char *const argv[], struct err *);	/* start and wait */
 
+/* A process of its own that outlives us and that nobody waits for; the caller ignores SIGCHLD. 0 or -errno with a sentence. */
+int proc_release(char *const argv[], struct err *);
+
 #endif

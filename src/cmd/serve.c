@@ -99,6 +99,7 @@ static int prepare_world(struct serve *s, struct err *err)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGCHLD, SIG_IGN);	/* VMs that we start (start=) are nobody's children */
 	s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (s->signal_fd < 0 || loop_watch(s->loop, s->signal_fd, false))
 		return err_set(err, -EIO, "cannot wait for signals: %s", strerror(errno));
@@ -115,6 +116,15 @@ void serve_pump_mmc(void *ctx)
 	d->ops->poll(d, 64);
 }
 
+/* mmc_socket: doorbells by message, so that a sleeping server wakes at once. */
+static int start_mmc_socket(struct serve *s, struct err *err)
+{
+	struct vuser_server_cfg v = { .path = s->cfg.server.mmc_socket };
+
+	s->mmc_sock = vuser_server_new(s->loop, nvme_ctrl_device(s->mmc_ctrl), &v, err);
+	return s->mmc_sock ? 0 : err_wrap(err, -EADDRINUSE, "the migration management controller");
+}
+
 static int start_mmc(struct serve *s, struct err *err)
 {
 	struct nvme_ctrl_cfg mmc = { .mmc = true };
@@ -128,6 +138,8 @@ static int start_mmc(struct serve *s, struct err *err)
 	if (!s->mmc_ctrl)
 		return -EIO;
 	nvme_ctrl_set_online(s->mmc_ctrl, true);
+	if (s->cfg.server.mmc_socket[0])
+		return start_mmc_socket(s, err);
 	devloop_attach(&s->mmc_loop, nvme_ctrl_device(s->mmc_ctrl), NULL, NULL);
 	s->mmc_port = port_loop_new(&s->mmc_loop, serve_pump_mmc, s, err);
 	if (!s->mmc_port)
@@ -145,7 +157,7 @@ static int start_mmc(struct serve *s, struct err *err)
 
 static int start_device(struct serve *s, struct err *err)
 {
-	struct nvme_subsys_cfg c = { .env = s->env };
+	struct nvme_subsys_cfg c = { .env = s->env, .get_cdq_8_bytes = s->cfg.server.get_cdq_8_bytes };
 
 	snprintf(c.nqn, sizeof(c.nqn), "nqn.2026-01.org.ferry:%s", s->cfg.server.name);
 	s->ss = nvme_subsys_new(&c, err);
@@ -156,9 +168,11 @@ static int start_sockets(struct serve *s, struct err *err)
 {
 	char addr[CFG_PATH_MAX + 8];
 
-	s->link = listener_new(s->loop, s->cfg.server.link, err);
-	if (!s->link)
-		return -EADDRINUSE;
+	if (s->mmc) { /* nobody can move a guest to a server whose MMC is somebody else's */
+		s->link = listener_new(s->loop, s->cfg.server.link, err);
+		if (!s->link)
+			return -EADDRINUSE;
+	}
 	snprintf(addr, sizeof(addr), "unix:%s", s->cfg.server.control);
 	s->control = listener_new(s->loop, addr, err);
 	return s->control ? 0 : -EADDRINUSE;
@@ -176,10 +190,12 @@ static int start(struct serve *s, struct err *err)
 		return rc;
 	site_init(s);
 	s->rpc = rpc_new(control_methods, s);
-	s->in = move_in_new(&s->site);
-	if (!s->rpc || !s->in)
+	s->in = s->mmc ? move_in_new(&s->site) : NULL;
+	if (!s->rpc || (s->mmc && !s->in))
 		return err_set(err, -ENOMEM, "no memory");
 	rc = store_load(s, err);
+	for (unsigned i = 0; !rc && i < s->guests; i++)
+		served_sweep(s->guest[i]);
 	if (!rc)
 		rc = store_start(s, err);
 	return rc ? rc : start_sockets(s, err); /* last: whoever can connect finds everything in place */
@@ -197,7 +213,7 @@ static bool poll_sockets(struct serve *s)
 		rpc_accept(s->rpc, c);
 		any = true;
 	}
-	while (!s->stop && (c = listener_accept(s->link))) {
+	while (!s->stop && s->link && (c = listener_accept(s->link))) {
 		move_in_accept(s->in, c);
 		any = true;
 	}
@@ -213,8 +229,11 @@ static bool poll_devices(struct serve *s)
 
 	for (unsigned i = 0; i < s->guests; i++)
 		any |= served_poll(s->guest[i]);
+	if (s->mmc_sock)
+		any |= vuser_server_poll(s->mmc_sock);
 	any |= mmc->ops->poll(mmc, 64);
-	any |= hnvme_poll(s->mmc);
+	if (s->mmc)
+		any |= hnvme_poll(s->mmc);
 	return any;
 }
 
@@ -226,6 +245,8 @@ static uint64_t deadline(struct serve *s, uint64_t now, uint64_t idle)
 
 	t = MIN(t, mmc->ops->deadline(mmc));
 	t = MIN(t, site_deadline(s));
+	if (s->mmc_sock)
+		t = MIN(t, vuser_server_deadline(s->mmc_sock));
 	for (unsigned i = 0; i < s->guests; i++) {
 		struct served *g = s->guest[i];
 
@@ -302,6 +323,13 @@ static void stop_guests(struct serve *s)
 
 static void stop_mmc(struct serve *s)
 {
+	if (s->mmc_sock) {
+		nvme_ctrl_set_online(s->mmc_ctrl, false);
+		for (int n = 0; !nvme_ctrl_is_quiet(s->mmc_ctrl) && n < 100000; n++)
+			poll_devices(s);
+		vuser_server_free(s->mmc_sock);
+		s->mmc_sock = NULL;
+	}
 	if (s->mmc)
 		hnvme_free(s->mmc);
 	for (int n = 0; s->mmc_loop.dev && devloop_detach(&s->mmc_loop) == -EAGAIN && n < 100000; n++)

@@ -69,7 +69,8 @@ struct serve {
 	struct nvme_ctrl *mmc_ctrl;
 	struct devloop mmc_loop;
 	struct port *mmc_port;
-	struct hnvme *mmc;
+	struct hnvme *mmc;		/* NULL: mmc_socket, somebody else drives it */
+	struct vuser_server *mmc_sock;
 	struct nvme_ns *cfg_ns[CFG_NS_MAX];
 	struct served *guest[SERVED_MAX];
 	unsigned guests;
@@ -100,6 +101,7 @@ void served_close_ns(struct served *, struct served_ns *, bool remove_data);
 /* Controller, attachments and socket. 0 or -errno with a sentence, then nothing is left behind. */
 int served_begin(struct served *, bool online, struct err *);
 void served_end(struct served *);					/* socket gone, controller offline, freed when quiet */
+void served_sweep(const struct served *);	/* at start */
 bool served_poll(struct served *);
 uint64_t served_deadline(const struct served *);
 void served_fini(struct served *);					/* at exit: frees, changes nothing on disk */

@@ -168,15 +168,29 @@ static int attach_all(struct served *g, struct err *err)
 	return 0;
 }
 
+static void socket_path(const struct served *g, char *path, size_t cap)
+{
+	if (g->cfg)
+		snprintf(path, cap, "%s", g->cfg->socket);
+	else
+		snprintf(path, cap, "%s/%s.sock", g->s->cfg.server.run_dir, g->name);
+}
+
+/* A VM that waits for its socket must not find the one of a server that was killed. */
+void served_sweep(const struct served *g)
+{
+	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
+
+	socket_path(g, path, sizeof(path));
+	vuser_server_sweep(path);
+}
+
 static int open_socket(struct served *g, struct err *err)
 {
 	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
 	struct vuser_server_cfg v = { .path = path, .map_doorbells = !g->cfg || g->cfg->doorbells == CFG_MAPPED, .idle_skip = 32 };
 
-	if (g->cfg)
-		snprintf(path, sizeof(path), "%s", g->cfg->socket);
-	else
-		snprintf(path, sizeof(path), "%s/%s.sock", g->s->cfg.server.run_dir, g->name);
+	socket_path(g, path, sizeof(path));
 	g->mapped = v.map_doorbells;
 	g->sock = vuser_server_new(g->s->loop, nvme_ctrl_device(g->mc), &v, err);
 	return g->sock ? 0 : err_wrap(err, -EIO, "guest %s", g->name);

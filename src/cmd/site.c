@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cmd/proc.h"
 #include "cmd/serve.h"
 #include "cmd/vm_none.h"
 #include "vm/embedded/vm_embedded.h"
+#include "vm/qemu/vm_qemu.h"
 
 #define WAKE_EVERY_NS (10 * NS_PER_MS)
 
@@ -33,7 +35,12 @@ static int make_vm(struct served *g, struct err *err)
 	if (g->vm)
 		return 0;
 	vm_path(g, path, sizeof(path));
-	g->vm = has_vm(g) ? vm_embedded_new(path, err) : vm_none_new();
+	if (!has_vm(g))
+		g->vm = vm_none_new();
+	else if (g->cfg && g->cfg->vm_kind == CFG_VM_QEMU)
+		g->vm = vm_qemu_new(path, g->cfg->socket, err);
+	else
+		g->vm = vm_embedded_new(path, err);
 	return g->vm ? 0 : err_wrap(err, -ENOMEM, "guest %s", g->name);
 }
 
@@ -90,6 +97,30 @@ static void site_hold(void *ctx, const char *name, bool on)
 
 	if (g && g->mc)
 		nvme_ctrl_hold(g->mc, on);
+}
+
+/* Pages of data that may wait for the stop to be told: about a millisecond's worth. */
+enum { TOUCH_LATE_MAX = 512 };
+
+static int site_touch(void *ctx, const char *name, enum move_touch what, struct err *err)
+{
+	struct served *g = served_find(ctx, name);
+	struct gmem *mem = g && g->mc ? &nvme_ctrl_device(g->mc)->gmem : NULL;
+	int rc = 0;
+
+	if (!mem)
+		return what == MOVE_TOUCH_OFF ? 0 : err_set(err, -ENODEV, "its controller is gone");
+	if (g->cfg && !g->cfg->touch)
+		return 0;
+	switch (what) {
+	case MOVE_TOUCH_ON: rc = gmem_touch_start(mem, TOUCH_LATE_MAX); break;
+	case MOVE_TOUCH_FLUSH: rc = gmem_touch_flush(mem); break;
+	case MOVE_TOUCH_OFF: gmem_touch_stop(mem); break;
+	}
+	if (rc && rc != -EAGAIN)
+		err_set(err, rc, "%llu pages could not be told (%s)", (unsigned long long)mem->touch.failed,
+			strerror(mem->touch.rc ? -mem->touch.rc : -rc));
+	return rc;
 }
 
 static struct journal *site_journal(void *ctx, const char *name)
@@ -272,6 +303,17 @@ static int place_ns(struct served *g, bool make_ns, const struct move_ns *ns, un
 	return rc;
 }
 
+/* Whoever starts the VM is no child of ours: it outlives us, and we do not wait for it. */
+static int run_start(const struct served *g, struct err *err)
+{
+	char *const argv[] = { (char *)"sh", (char *)"-c", (char *)g->cfg->start, NULL };
+
+	setenv("FERRY_GUEST", g->name, 1);
+	setenv("FERRY_SOCKET", g->cfg->socket, 1);
+	setenv("FERRY_VM", g->cfg->vm, 1);
+	return proc_release(argv, err);
+}
+
 static int place_first(struct served *g, bool make_ns, const struct move_ns *ns, unsigned count, struct err *err)
 {
 	uint64_t bytes;
@@ -288,6 +330,8 @@ static int place_first(struct served *g, bool make_ns, const struct move_ns *ns,
 		rc = served_begin(g, true, err);
 	if (!rc)
 		rc = make_vm(g, err);
+	if (!rc && g->cfg && g->cfg->start[0])
+		rc = run_start(g, err);
 	g->place_until_ns = env_now_ns(g->s->env) + SERVED_WAIT_VM_S * NS_PER_S;
 	return rc;
 }
@@ -320,6 +364,9 @@ static int wait_vm(struct served *g, struct err *err)
 	if (!rc)
 		return err_set(err, -ETIMEDOUT, "the guest that waits at %s does not connect to its controller; start it with --socket %s%s%s%s",
 			       path, g->cfg ? g->cfg->socket : g->s->cfg.server.run_dir, g->cfg ? "" : "/", g->cfg ? "" : g->name, g->cfg ? "" : ".sock");
+	if (g->cfg && g->cfg->vm_kind == CFG_VM_QEMU)
+		return err_wrap(err, -ETIMEDOUT, "no QEMU waits at %s; start it there when the move begins (ferry vm run %s --incoming), or put "
+				"start= into [guest %s]", path, g->name, g->name);
 	return err_set(err, -ETIMEDOUT, "no guest waits at %s; start it there first: ferry guest --incoming --control %s", path, path);
 }
 
@@ -425,7 +472,7 @@ static bool tidy(struct served *g)
 
 bool site_poll(struct serve *s)
 {
-	bool any = move_in_poll(s->in), changed = false;
+	bool any = s->in && move_in_poll(s->in), changed = false;
 	const char *why;
 	int rc;
 
@@ -447,7 +494,7 @@ bool site_poll(struct serve *s)
 
 uint64_t site_deadline(struct serve *s)
 {
-	uint64_t t = move_in_deadline(s->in);
+	uint64_t t = s->in ? move_in_deadline(s->in) : UINT64_MAX;
 
 	for (unsigned i = 0; i < s->guests; i++)
 		t = MIN(t, s->guest[i]->out ? move_out_deadline(s->guest[i]->out) : s->guest[i]->wake ? s->guest[i]->wake_ns : t);
@@ -464,5 +511,6 @@ void site_cancel_all(struct serve *s, const char *why)
 void site_init(struct serve *s)
 {
 	s->site = (struct move_site){ .ctx = s, .env = s->env, .mmc = s->mmc, .pump = serve_pump_mmc, .find = site_find, .place = site_place,
-				      .unplace = site_unplace, .gone = site_gone, .hold = site_hold, .journal = site_journal, .event = site_event };
+				      .unplace = site_unplace, .gone = site_gone, .hold = site_hold,
+				      .touch = site_touch, .journal = site_journal, .event = site_event };
 }

@@ -44,7 +44,8 @@ struct device_ops {
 	uint64_t (*deadline)(struct device *);
 	/* An MSI-X vector was bound: a pending interrupt on it must be raised now. */
 	void (*irq_bound)(struct device *, unsigned msix_vector);
-	/* The client left: its maps are gone already. Device state stays (another client may come). */
+	/* The client left: its maps are gone already. Device state stays (another client may come), but whom to interrupt and
+	 * where to send messages is forgotten: the transport says it anew. */
 	void (*detached)(struct device *);
 };
 

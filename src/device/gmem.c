@@ -20,6 +20,7 @@ void gmem_init(struct gmem *g)
 void gmem_fini(struct gmem *g)
 {
 	gmem_track_stop(g);
+	gmem_touch_fini(g);
 	free(g->maps);
 	g->maps = NULL;
 	g->count = g->cap = 0;
@@ -70,6 +71,11 @@ static int maps_grow(struct gmem *g)
 
 int gmem_add(struct gmem *g, uint64_t iova, uint64_t size, void *ptr, bool read, bool write)
 {
+	return gmem_add_home(g, iova, size, ptr, read, write, (uintptr_t)ptr);
+}
+
+int gmem_add_home(struct gmem *g, uint64_t iova, uint64_t size, void *ptr, bool read, bool write, uint64_t home)
+{
 	unsigned at;
 
 	if (!size || iova + (size - 1) < iova)
@@ -80,7 +86,8 @@ int gmem_add(struct gmem *g, uint64_t iova, uint64_t size, void *ptr, bool read,
 	if (maps_grow(g))
 		return -ENOMEM;
 	memmove(g->maps + at + 1, g->maps + at, (g->count - at) * sizeof(*g->maps));
-	g->maps[at] = (struct gmem_map){ .iova = iova, .size = size, .ptr = ptr, .read = read, .write = write };
+	g->maps[at] = (struct gmem_map){ .iova = iova, .size = size, .ptr = ptr, .read = read, .write = write,
+					 .home = home };
 	g->count++;
 	g->last = at;
 	g->generation++;
@@ -214,6 +221,17 @@ static int op_go_on(struct gmem_op *op)
 	return 1;
 }
 
+static void op_mark(struct gmem *g, struct gmem_op *op)
+{
+	uint64_t before = g->touch.queued;
+
+	if (op->ring)
+		gmem_mark_ring(g, op->iova, op->len);
+	else
+		gmem_mark(g, op->iova, op->len);
+	op->touch = g->touch.queued != before ? g->touch.queued : 0;
+}
+
 /* Gives the caller's operation its own values back. A part may have been written even when it failed, so all of it is
  * marked either way: a page too many is copied again, a page too few is lost. */
 static void op_restore(struct gmem_op *op)
@@ -223,7 +241,7 @@ static void op_restore(struct gmem_op *op)
 	op->len = op->own.len;
 	op->done = op->own.done;
 	if (op->write)
-		gmem_mark(op->own.g, op->iova, op->len);
+		op_mark(op->own.g, op);
 }
 
 static void op_done_piece(struct gmem_op *op, int rc)
@@ -243,10 +261,11 @@ int gmem_submit(struct gmem *g, struct gmem_op *op)
 	void *p = gmem_ptr(g, op->iova, op->len, op->write);
 	int rc;
 
+	op->touch = 0;
 	if (p) {
 		if (op->write) {
 			memcpy(p, op->buf, op->len);
-			gmem_mark(g, op->iova, op->len);
+			op_mark(g, op);
 		} else {
 			memcpy(op->buf, p, op->len);
 		}
@@ -264,6 +283,15 @@ int gmem_submit(struct gmem *g, struct gmem_op *op)
 	if (rc != 0)
 		op_restore(op);
 	return rc;
+}
+
+/* ---- marks ---- */
+
+void gmem_mark_slow(struct gmem *g, uint64_t iova, uint64_t len, bool ring)
+{
+	gmem_track_mark(g, iova, len);
+	if (g->touch.on)
+		gmem_touch_mark(g, iova, len, ring);
 }
 
 /* ---- memory tracking: one bit per granule of each range ---- */
@@ -312,6 +340,7 @@ int gmem_track_start(struct gmem *g, const struct gmem_track_range *ranges, unsi
 			return -ENOMEM;
 		}
 	}
+	g->watched = true;
 	return 0;
 }
 
@@ -322,6 +351,7 @@ void gmem_track_stop(struct gmem *g)
 	free(g->track);
 	g->track = NULL;
 	g->track_count = 0;
+	g->watched = g->touch.on;
 }
 
 static void range_mark(struct gmem_track_range *r, unsigned shift, uint64_t first, uint64_t last)

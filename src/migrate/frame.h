@@ -12,7 +12,7 @@
 
 /* name, number, direction (S: source to target, T: back, B: both), shortest and longest payload, meaning */
 #define MOVE_FRAMES(F)                                                                              \
-	F(HELLO, 1, S, 256, 2048, "what is to be moved, or (flag) which move goes on over a new connection") \
+	F(HELLO, 1, S, 256, 2304, "what is to be moved, or (flag) which move goes on over a new connection") \
 	F(READY, 2, T, 32, 32, "accepted: the place is made and its controller suspended")              \
 	F(REFUSED, 3, T, 24, 600, "not accepted, with a sentence; the target keeps nothing")           \
 	F(ALIVE, 4, B, 0, 0, "nothing to say for a while, but here")                                   \
@@ -32,25 +32,28 @@
 	F(NOT_STARTED, 18, T, 24, 600, "it is not, and durably never will be under this move")         \
 	F(LATER, 19, T, 24, 600, "neither can be said yet, with a sentence: ask again")                \
 	F(CANCEL, 20, S, 24, 600, "the move is over, with a sentence: forget it")                      \
-	F(ERROR, 21, B, 24, 600, "the sender gives the move up, with a sentence")
+	F(ERROR, 21, B, 24, 600, "the sender gives the move up, with a sentence")                      \
+	F(VM, 22, S, 1, 1048576, "bytes of the stream in which the VMM moves its memory itself")       \
+	F(VM_END, 23, S, 0, 65536, "that was the stream; and what the VMM does not carry of the function")
 
 #define MOVE_FRAME_ENUM_(name, num, dir, min, max, text) FRAME_##name = num,
 enum move_frame { MOVE_FRAMES(MOVE_FRAME_ENUM_) FRAME_END };
 
 enum {
-	FRAME_VERSION = 1,
+	FRAME_VERSION = 2,
 	FRAME_RANGES_MAX = 512,			/* in ZERO and MEM_ZERO */
 	FRAME_STATE_MAX = 4 << 20,		/* bytes of a state image: 64 KiB are usual */
 	FRAME_TEXT_MAX = 500,
 	FRAME_PIECE_MAX = 1 << 20		/* data bytes in one DATA or MEM frame */
 };
 
-enum { HELLO_RESUME = 1 << 0, HELLO_VERIFY = 1 << 1, HELLO_MEMORY = 1 << 2 /* the manager moves the memory */ };
+enum { HELLO_RESUME = 1 << 0, HELLO_VERIFY = 1 << 1, HELLO_MEMORY = 1 << 2 /* the manager moves the memory */,
+       HELLO_STREAM = 1 << 3 /* the VMM moves it, in VM frames */ };
 
-/* Followed by ns_count frame_ns and range_count frame_range. */
+/* Followed by ns_count frame_ns, range_count frame_range and shape_bytes of text: what the VMs must have in common (HELLO_STREAM). */
 #define FRAME_HELLO_LIST(X, A)                                                                      \
 	A(0, 16, move) X(16, le32, version) X(20, uint8_t, mode) X(21, uint8_t, flags)              \
-	X(22, le16, ns_count) X(24, le16, range_count) X(26, le16, state_version) X(28, le32, rsvd) \
+	X(22, le16, ns_count) X(24, le16, range_count) X(26, le16, state_version) X(28, le32, shape_bytes) \
 	X(32, le64, epoch) A(40, 64, guest) A(104, 128, here) A(232, 16, state_uuid) X(248, le64, rsvd2)
 WIRE_STRUCT(frame_hello, 256, FRAME_HELLO_LIST);
 

@@ -74,7 +74,8 @@ struct in_session {
 	uint8_t id[16];
 	uint64_t epoch;
 	enum move_mode mode;
-	bool memory;
+	bool memory, stream;		/* the manager moves the memory; the VMM does */
+	char shape[VM_SHAPE_MAX];
 	char peer[MOVE_ADDR_MAX];
 	unsigned ns_count, range_count;
 	struct move_ns ns[MOVE_NS_MAX];
@@ -101,6 +102,9 @@ struct in_session {
 	uint8_t *image;
 	uint32_t image_len, image_got, image_at;
 	struct move_progress p;
+	uint8_t vm_image[VM_IMAGE_MAX];
+	uint32_t vm_image_len;
+	bool stream_ended;
 	uint64_t paused_ns, owned_ns, resumed_ns;
 };
 

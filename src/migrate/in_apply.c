@@ -268,6 +268,34 @@ static int apply_mem_zero(struct in_session *s)
 	return s->msg.len % sizeof(struct frame_range) ? nonsense(s, "memory") : 0;
 }
 
+/* A VMM that is slow to take its bytes slows the whole link down: nothing is kept for it here. */
+static int apply_vm(struct in_session *s)
+{
+	struct err err = { "" };
+
+	if (!s->stream || s->stream_ended)
+		return nonsense(s, "a VM's memory");
+	while (s->msg_at < s->msg.len) {
+		int64_t n = s->vm->ops->stream_write(s->vm, s->msg.data + s->msg_at, s->msg.len - s->msg_at, &err);
+
+		if (n < 0)
+			return n == -EAGAIN ? -EAGAIN : in_fail(s, (int)n, "the VM here does not take what is sent to it: %s", err.text);
+		s->msg_at += (uint64_t)n;
+	}
+	s->p.mem_sent += s->msg.len;
+	return 0;
+}
+
+static int apply_vm_end(struct in_session *s)
+{
+	if (!s->stream || s->stream_ended || s->msg.len > sizeof(s->vm_image))
+		return nonsense(s, "a VM's end");
+	memcpy(s->vm_image, s->msg.data, s->msg.len);
+	s->vm_image_len = s->msg.len;
+	s->stream_ended = true;
+	return 0;
+}
+
 static int apply_sync(struct in_session *s)
 {
 	if (!in_slots_idle(s))
@@ -299,7 +327,7 @@ static int apply_prepare(struct in_session *s)
 	struct frame_prepare h;
 
 	memcpy(&h, s->msg.data, sizeof(h));
-	if (!s->image_len || s->image_got != s->image_len || le32_get(h.state_bytes) != s->image_len)
+	if (!s->image_len || s->stream_ended != s->stream || s->image_got != s->image_len || le32_get(h.state_bytes) != s->image_len)
 		return nonsense(s, "a state");
 	s->sync_seq = le64_get(h.seq);
 	in_enter(s, IN_PREPARE, MOVE_TRANSFER);
@@ -338,6 +366,8 @@ static int apply(struct in_session *s)
 	case FRAME_DIGEST: return data ? apply_digest(s) : nonsense(s, "a sum now");
 	case FRAME_MEM: return data ? apply_mem(s) : nonsense(s, "memory now");
 	case FRAME_MEM_ZERO: return data ? apply_mem_zero(s) : nonsense(s, "memory now");
+	case FRAME_VM: return data ? apply_vm(s) : nonsense(s, "a VM's memory now");
+	case FRAME_VM_END: return data ? apply_vm_end(s) : nonsense(s, "a VM's end now");
 	case FRAME_SYNC: return data ? apply_sync(s) : nonsense(s, "a sync now");
 	case FRAME_STATE: return data ? apply_state(s) : nonsense(s, "a state now");
 	case FRAME_PREPARE: return data ? apply_prepare(s) : nonsense(s, "a prepare now");

@@ -74,11 +74,13 @@ static int judge_head(const struct frame_hello *h, uint32_t len, struct err *err
 
 	if (le32_get(h->version) != FRAME_VERSION)
 		return err_set(err, -EPROTO, "the source speaks version %u of the move, this server %d", le32_get(h->version), FRAME_VERSION);
-	if (nns > MOVE_NS_MAX || nr > VM_RANGES_MAX || len != sizeof(*h) + nns * sizeof(struct frame_ns) + nr * sizeof(struct frame_range))
+	if (nns > MOVE_NS_MAX || nr > VM_RANGES_MAX || le32_get(h->shape_bytes) >= VM_SHAPE_MAX ||
+	    len != sizeof(*h) + nns * sizeof(struct frame_ns) + nr * sizeof(struct frame_range) + le32_get(h->shape_bytes))
 		return err_set(err, -EINVAL, "%u namespaces and %u memory ranges in %u bytes: at most %d and %d are possible", nns, nr, len,
 			       MOVE_NS_MAX, VM_RANGES_MAX);
 	if (!good_name(h->guest, sizeof(h->guest)) || !good_text(h->here, sizeof(h->here)) || h->mode > MOVE_HANDOVER ||
-	    h->flags & ~(HELLO_RESUME | HELLO_VERIFY | HELLO_MEMORY) || !le64_get(h->epoch))
+	    h->flags & ~(HELLO_RESUME | HELLO_VERIFY | HELLO_MEMORY | HELLO_STREAM) || !le64_get(h->epoch) ||
+	    (h->flags & HELLO_STREAM && (h->flags & HELLO_MEMORY || nr)))
 		return err_set(err, -EINVAL, "a hello with a name, mode, flag or epoch that cannot be");
 	if (le16_get(h->state_version) != 0 || memcmp(h->state_uuid, uuid, sizeof(uuid)))
 		return err_set(err, -ENOTSUP, "the source's controller state has a format this server does not know");
@@ -101,6 +103,7 @@ int in_hello_judge(struct in_session *s, const struct link_msg *m, bool *resume,
 	s->epoch = le64_get(h.epoch);
 	s->mode = h.mode;
 	s->memory = h.flags & HELLO_MEMORY;
+	s->stream = h.flags & HELLO_STREAM;
 	s->ns_count = le16_get(h.ns_count);
 	s->range_count = le16_get(h.range_count);
 	*resume = h.flags & HELLO_RESUME;
@@ -108,7 +111,12 @@ int in_hello_judge(struct in_session *s, const struct link_msg *m, bool *resume,
 		rc = take_ns(s, i, p, err);
 	for (unsigned i = 0; !rc && i < s->range_count; i++, p += sizeof(struct frame_range))
 		rc = take_range(s, i, p, err);
-	return rc;
+	if (rc)
+		return rc;
+	memcpy(s->shape, p, le32_get(h.shape_bytes));
+	if (!good_text((const uint8_t *)s->shape, sizeof(s->shape)))
+		return err_set(err, -EINVAL, "a hello whose VM has a shape that cannot be");
+	return 0;
 }
 
 /* ---- making the place ------------------------------------------------------------------------------------------------- */
@@ -177,6 +185,11 @@ static int open_vm(struct in_session *s)
 
 	if (rc)
 		return rc == -EAGAIN ? rc : in_fail(s, rc, "the waiting VM does not answer: %s", err.text);
+	if (s->stream != s->vmi.streams)
+		return in_fail(s, -EINVAL, "the waiting VM (%s) %s its memory itself, the source's %s", s->vmi.kind,
+			       s->vmi.streams ? "moves" : "does not move", s->stream ? "does" : "does not");
+	if (s->stream && strcmp(s->shape, s->vmi.shape))
+		return in_fail(s, -EINVAL, "the waiting VM is another one: '%.90s' here, '%.90s' at the source", s->vmi.shape, s->shape);
 	if (!s->memory)
 		return 0;
 	if (!s->vmi.moves_memory || s->vmi.ranges != s->range_count)
@@ -188,6 +201,14 @@ static int open_vm(struct in_session *s)
 				       (unsigned long long)s->vmi.range[i].gpa, (unsigned long long)s->vmi.range[i].bytes,
 				       (unsigned long long)s->range[i].gpa, (unsigned long long)s->range[i].bytes);
 	return 0;
+}
+
+static int begin_stream(struct in_session *s)
+{
+	struct err err = { "" };
+	int rc = s->vm->ops->stream_begin(s->vm, true, &err);
+
+	return rc && rc != -EAGAIN ? in_fail(s, rc, "the waiting VM cannot receive: %s", err.text) : rc;
 }
 
 static int formats(struct in_session *s)
@@ -247,6 +268,12 @@ int in_place_run(struct in_session *s)
 	STEP_WAIT(s->at, mcmd_run(&s->cmd, h, 0));
 	if (mcmd_result(&s->cmd, &err))
 		return in_fail(s, -EIO, "%s", err.text);
+	if (s->stream)
+		STEP_WAIT(s->at, (rc = begin_stream(s)) != -EAGAIN);
+	else
+		rc = 0;
+	if (rc)
+		return rc;
 	memcpy(r.move, s->id, sizeof(r.move));
 	if (s->conn)
 		in_send(s->conn, FRAME_READY, &r, sizeof(r));

@@ -64,6 +64,14 @@ static int judge_image(struct in_session *s)
 	return 0;
 }
 
+static int arrive(struct in_session *s)
+{
+	struct err err = { "" };
+	int rc = s->stream ? s->vm->ops->arrive(s->vm, s->vm_image, s->vm_image_len, &err) : 0;
+
+	return rc && rc != -EAGAIN ? in_fail(s, rc, "the VM here could not be made what it was: %s", err.text) : rc;
+}
+
 int in_prepare_run(struct in_session *s)
 {
 	struct hnvme *h = s->m->site.mmc;
@@ -76,12 +84,17 @@ int in_prepare_run(struct in_session *s)
 	if (rc)
 		return rc;
 	STEP_WAIT(s->at, in_slots_idle(s));
+	arrive(s);	/* begun now, waited for below: it does not need the disk */
 	for (s->flush_ns = 0; s->mode == MOVE_COPY && s->flush_ns < s->ns_count; s->flush_ns++) {
 		hmlm_flush(mcmd_prep(&s->cmd, "Flush", NULL, 0), s->guest.ns[s->flush_ns].nsid);
 		STEP_WAIT(s->at, mcmd_run(&s->cmd, h, 1));
 		if (mcmd_result(&s->cmd, &err))
 			return in_fail(s, -EIO, "%s", err.text);
 	}
+	/* Before the state is set: the VMM writes to the controller's PCI configuration, and so the last word is the state's. */
+	STEP_WAIT(s->at, (rc = arrive(s)) != -EAGAIN);
+	if (rc)
+		return rc;
 	for (s->image_at = 0; s->image_at < s->image_len; s->image_at += s->cmd.c.len) {
 		set_piece(s);
 		STEP_WAIT(s->at, mcmd_run(&s->cmd, h, 0));
@@ -132,6 +145,10 @@ int in_start_run(struct in_session *s)
 	int rc;
 
 	STEP_BEGIN(s->at);
+	/* A VM that died while it waited: not owned yet, so the source can have its guest back. */
+	rc = s->vm->ops->alive(s->vm, &err);
+	if (rc)
+		return in_fail(s, rc, "the VM that waited here is gone: %s", err.text);
 	rc = own(s);
 	if (rc)
 		return rc;

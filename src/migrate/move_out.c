@@ -176,6 +176,7 @@ void move_out_free(struct move_out *o)
 	if (o->link)
 		link_free(o->link);
 	free(o->image);
+	free(o->stream_buf);
 	out_sets_fini(o);
 	if (out_busy(o)) {
 		abandon(o);
@@ -403,6 +404,8 @@ static int watch(struct move_out *o)
 
 	if (!rc)
 		rc = out_ring_drain(o);
+	if (!rc && !o->handed)
+		rc = out_stream_poll(o);
 	if (!rc && o->cancel && !o->handed)
 		rc = out_fail(o, -ECANCELED, "cancelled: %s", o->cancel_why);
 	if (!rc)

@@ -5,6 +5,7 @@
  *   out_track.c   phase track: CDQ, logs, throttle; draining the change log; overflow
  *   out_pump.c    the copying machine: reads in flight, in order, onto the link; pages
  *   out_rounds.c  phase pre-copy: rounds and the decisions between them
+ *   out_stream.c  a VMM that moves its memory itself: its stream, and leave to stop
  *   out_stop.c    phases stop and transfer
  *   out_commit.c  phases commit and clean-up, asking, doubt
  *
@@ -77,7 +78,7 @@ struct move_out {
 
 	/* phases */
 	unsigned row;			/* index in the phase table */
-	int at, sub_at, undo_at;	/* steps of run, of what run calls, of undo */
+	int at, sub_at, undo_at, stop_at;	/* steps of run, of what run calls, of undo, of asking to stop */
 	uint64_t phase_ns;		/* entered */
 	uint64_t wake_ns;
 	bool ended, undoing, recovering;
@@ -144,6 +145,18 @@ struct move_out {
 	bool track_more;
 	unsigned track_asks;
 
+	/* a VMM that streams */
+	int stream_at;
+	bool stream_live, stream_open;	/* something to undo; bytes may come */
+	bool may_stop, stands;		/* we let it stop the processors; it has */
+	bool stream_last;		/* it sent the last frame, not the blocks */
+	bool stream_over, stream_sent;	/* no more bytes; the target was told so */
+	unsigned stream_grown;
+	uint64_t stream_grow_ns, stands_ns, stream_rate, stream_stop_ns;
+	uint8_t *stream_buf;		/* FRAME_PIECE_MAX */
+	uint8_t *vm_image;		/* VM_IMAGE_MAX */
+	uint32_t vm_image_len;
+
 	/* stop */
 	uint64_t pause_ns, suspend_ns;
 	uint64_t gathered_ns, prepared_ns, handed_ns;	/* for the account of the gap */
@@ -197,6 +210,7 @@ int out_pump_init(struct move_out *);
 void out_pump_fini(struct move_out *);	/* buffers; no command may be out */
 void out_sets_fini(struct move_out *);
 bool out_pump(struct move_out *, bool start_new, int *rc);	/* true if anything moved */
+bool out_pump_waits(const struct move_out *);	/* something is finished and goes out when the link is empty */
 bool out_pump_idle(const struct move_out *);	/* nothing in flight, nothing finished and unsent */
 void out_pass_begin(struct move_out *);
 bool out_pass_over(struct move_out *);
@@ -209,6 +223,14 @@ bool out_busy(const struct move_out *);		/* the driver still holds a command of 
 int out_precopy_run(struct move_out *);
 int out_precopy_undo(struct move_out *);
 void out_conv_in(struct move_out *, struct conv_in *);
+
+/* ---- out_stream.c: for VMs with streams only, except _poll and _undo, which do nothing for others */
+int out_stream_begin(struct move_out *);	/* step */
+int out_stream_poll(struct move_out *);		/* bytes onto the link, leave to stop. 0; -errno */
+void out_stream_allow(struct move_out *, bool may_stop);
+int out_stream_image(struct move_out *);	/* processors stand: what the VMM does not carry. -EAGAIN */
+int out_stream_end(struct move_out *);		/* step: touches, the rest, the end told */
+int out_stream_undo(struct move_out *);		/* step (sub_at) */
 
 /* ---- out_stop.c */
 int out_stop_run(struct move_out *);

@@ -186,6 +186,8 @@ int out_cleanup_run(struct move_out *o)
 		if (rc)
 			out_event(o, "error", "while cleaning up: the old VM could not be ended: %s", strerror(-rc));
 	}
+	if (o->stream_live && o->site.touch)
+		o->site.touch(o->site.ctx, o->plan.guest, MOVE_TOUCH_OFF, &err);
 	o->site.gone(o->site.ctx, o->plan.guest);
 	if (o->mem_tracked) {
 		/* Not possible while it was suspended (Base 5.1.27). gone() has reset it; if it does not exist any more, so much the better. */

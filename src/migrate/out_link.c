@@ -20,10 +20,16 @@ static enum need link_need(const struct move_out *o)
 	if (o->undoing || o->ended || (o->p.phase == MOVE_CONNECT && !o->vm_open))
 		return NEED_NONE;
 	switch (o->p.phase) {
-	case MOVE_CONNECT: case MOVE_TRACK: case MOVE_PRECOPY: case MOVE_CONVERGE: return NEED_RESUMABLE;
+	case MOVE_CONNECT: case MOVE_TRACK: case MOVE_PRECOPY: case MOVE_CONVERGE:
+		return o->stream_live ? NEED_UNBROKEN : NEED_RESUMABLE;	/* a VMM's stream cannot be taken up again */
 	case MOVE_STOP: case MOVE_TRANSFER: return NEED_UNBROKEN;
 	default: return NEED_NONE;
 	}
+}
+
+static const char *what_stands(const struct move_out *o)
+{
+	return o->p.phase >= MOVE_STOP || o->stands ? "while the guest was stopped" : "while the VM's memory was being sent";
 }
 
 static int send(struct move_out *o, int (*how)(struct link *, uint16_t, const struct iovec *, int), uint16_t type, struct iovec v[2])
@@ -110,9 +116,12 @@ static int send_hello(struct move_out *o)
 	struct frame_hello h = { .version = le32_of(FRAME_VERSION), .mode = (uint8_t)o->plan.mode,
 				 .ns_count = le16_of((uint16_t)o->guest.ns_count), .range_count = le16_of((uint16_t)o->vmi.ranges),
 				 .epoch = le64_of(o->epoch) };
-	uint8_t tail[MOVE_NS_MAX * sizeof(struct frame_ns) + VM_RANGES_MAX * sizeof(struct frame_range)], *p = tail;
+	uint8_t tail[MOVE_NS_MAX * sizeof(struct frame_ns) + VM_RANGES_MAX * sizeof(struct frame_range) + VM_SHAPE_MAX], *p = tail;
+	size_t shape = o->vmi.streams ? strnlen(o->vmi.shape, VM_SHAPE_MAX - 1) : 0;
 
-	h.flags = (o->ready ? HELLO_RESUME : 0) | (o->plan.verify ? HELLO_VERIFY : 0) | (o->vmi.moves_memory ? HELLO_MEMORY : 0);
+	h.flags = (o->ready ? HELLO_RESUME : 0) | (o->plan.verify ? HELLO_VERIFY : 0) | (o->vmi.moves_memory ? HELLO_MEMORY : 0) |
+		  (o->vmi.streams ? HELLO_STREAM : 0);
+	h.shape_bytes = le32_of((uint32_t)shape);
 	memcpy(h.move, o->id, sizeof(h.move));
 	memcpy(h.guest, o->plan.guest, sizeof(h.guest));
 	memcpy(h.here, o->plan.here, sizeof(h.here));
@@ -132,7 +141,8 @@ static int send_hello(struct move_out *o)
 
 		memcpy(p, &f, sizeof(f));
 	}
-	return out_send(o, FRAME_HELLO, &h, sizeof(h), tail, (size_t)(p - tail));
+	memcpy(p, o->vmi.shape, shape);
+	return out_send(o, FRAME_HELLO, &h, sizeof(h), tail, (size_t)(p - tail) + shape);
 }
 
 static int send_first(struct move_out *o)
@@ -285,7 +295,8 @@ static int lost(struct move_out *o, int rc, const char *what)
 	out_link_close(o);
 	switch (link_need(o)) {
 	case NEED_NONE: return 0;
-	case NEED_UNBROKEN: return out_fail(o, rc, "the connection to %s was lost while the guest was stopped: %s", o->plan.to, text);
+	case NEED_UNBROKEN: return out_fail(o, rc, "the connection to %s was lost %s: %s", o->plan.to,
+					  what_stands(o), text);
 	case NEED_RESUMABLE: break;
 	}
 	if (o->relinks > OUT_RELINKS_MAX)
@@ -300,7 +311,7 @@ int out_link_poll(struct move_out *o)
 
 	if (!o->link) {
 		if (link_need(o) == NEED_UNBROKEN)
-			return out_fail(o, -ECONNRESET, "the connection to %s was lost while the guest was stopped", o->plan.to);
+			return out_fail(o, -ECONNRESET, "the connection to %s was lost %s", o->plan.to, what_stands(o));
 		if (link_need(o) != NEED_RESUMABLE || !o->vm_open || out_now(o) < o->relink_ns)
 			return 0;	/* a hello tells the VM's memory ranges */
 		if (o->relinks > OUT_RELINKS_MAX)
@@ -334,6 +345,9 @@ static int open_vm(struct move_out *o)
 	if (o->vmi.ranges > VM_RANGES_MAX)
 		return out_fail(o, -EINVAL, "the guest has %u memory ranges, %d are possible", o->vmi.ranges, VM_RANGES_MAX);
 	o->vm_open = true;
+	if (o->vmi.streams && !(o->stream_buf = malloc(FRAME_PIECE_MAX + VM_IMAGE_MAX)))
+		return out_fail(o, -ENOMEM, "out of memory for the VM's stream");
+	o->vm_image = o->stream_buf ? o->stream_buf + FRAME_PIECE_MAX : NULL;
 	if (o->vmi.moves_memory && (dirty_mem_init(&o->mem, o->vmi.range, o->vmi.ranges) ||
 				    dirty_mem_init(&o->mem_sent, o->vmi.range, o->vmi.ranges) ||
 				    dirty_mem_init(&o->mem_synced, o->vmi.range, o->vmi.ranges)))

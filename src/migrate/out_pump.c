@@ -230,6 +230,7 @@ static int finish_oldest(struct move_out *o)
 	rc = s->cmd.rc || s->cmd.status ? retry(o, s) : o->link_state == OUT_LINK_UP ? finish(o, s) : -EAGAIN;
 	if (rc)
 		return rc;
+	o->stream_last = false;
 	s->cmd.state = MCMD_IDLE;
 	o->spare[o->spares++] = s->buf;
 	s->buf = NULL;
@@ -403,6 +404,11 @@ bool out_pump(struct move_out *o, bool start_new, int *rc)
 	if (*rc == -ENOENT)
 		*rc = 0;
 	return moved || *rc;
+}
+
+bool out_pump_waits(const struct move_out *o)
+{
+	return o->slot_count && o->slot[o->slot_first].cmd.state == MCMD_DONE;
 }
 
 bool out_pump_idle(const struct move_out *o) { return !o->slot_count; }

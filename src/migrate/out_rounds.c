@@ -8,6 +8,7 @@
 #include "migrate/out.h"
 
 enum { RATE_SAMPLE_BYTES = 64 * 1024 };
+#define STREAM_ROUND_NS (5 * NS_PER_MS)	/* while the VMM sends its memory, rounds that have nothing to send are not begun more often */
 
 static uint64_t link_bytes(const struct move_out *o) { return o->link_base + (o->link ? link_sent(o->link) : 0); }
 
@@ -35,7 +36,7 @@ static int copy(struct move_out *o)
 {
 	int rc;
 
-	if (o->log_broken)
+	if (o->log_broken || o->stands)
 		return 0;
 	if (o->plan.give_up_ns && !o->plan.force && out_now(o) - o->phase_ns > o->plan.give_up_ns)
 		return out_fail(o, -ETIME, "given up as asked: the copy is not finished after %.1f s", (double)o->plan.give_up_ns / 1e9);
@@ -110,6 +111,8 @@ static void decide(struct move_out *o, struct conv_out *out)
 	o->last_remaining = in.remaining;
 	if (out->act != CONV_STOP)
 		promise(o, &in);
+	if (o->stream_open && out->act == CONV_STOP)
+		return;		/* said before; now it is the VMM's memory that is waited for, round after round */
 	out_event(o, out->act == CONV_GO_ON ? "round" : out->act == CONV_THROTTLE ? "throttle" : "decision", "%s", out->why);
 }
 
@@ -138,6 +141,30 @@ static int notify(struct move_out *o)
 		return out_fail(o, -EIO, "%s", err.text);
 	o->notified = true;
 	STEP_END(o->sub_at);
+}
+
+/* Blocks fit the budget: the guest may stop, now or when its VMM has come as far. 1 now, 0 another round, -errno, -EAGAIN. */
+static int may_stop(struct move_out *o)
+{
+	int rc;
+
+	STEP_BEGIN(o->stop_at);
+	if (!o->notified) {
+		o->sub_at = 0;
+		STEP_WAIT(o->stop_at, (rc = notify(o)) != -EAGAIN);
+		if (rc)
+			return rc;
+		if (o->vmi.streams) {
+			o->stream_at = 0;
+			STEP_WAIT(o->stop_at, (rc = out_stream_begin(o)) != -EAGAIN);
+			if (rc)
+				return rc;
+		}
+	} else if (!o->vmi.streams) {
+		o->stop_at = 0;
+		return 1;
+	}
+	STEP_END(o->stop_at);
 }
 
 /* The log overflows faster than a round gets through: as it is, the copy would begin anew for ever. Slower, then; or the end. */
@@ -184,6 +211,8 @@ int out_precopy_run(struct move_out *o)
 		STEP_WAIT(o->at, (rc = copy(o)) != -EAGAIN);
 		if (rc)
 			return rc;
+		if (o->stands)
+			break;
 		if (o->log_broken)
 			continue;
 		o->track_at = 0;
@@ -193,7 +222,9 @@ int out_precopy_run(struct move_out *o)
 		STEP_WAIT(o->at, (rc = send_sync(o)) != -EAGAIN);
 		if (rc)
 			return rc;
-		STEP_WAIT(o->at, o->sync_acked == o->sync_sent);
+		STEP_WAIT(o->at, o->sync_acked == o->sync_sent || o->stands);
+		if (o->stands)
+			break;
 		if (!o->log_broken)
 			o->broken_rounds = 0;
 		decide(o, &out);
@@ -205,16 +236,32 @@ int out_precopy_run(struct move_out *o)
 			STEP_WAIT(o->at, (rc = out_throttle(o, o->limit)) != -EAGAIN);
 			if (rc)
 				return rc;
-		} else if (out.act == CONV_STOP && o->notified) {
-			break;
 		} else if (out.act == CONV_STOP) {
-			o->sub_at = 0;
-			STEP_WAIT(o->at, (rc = notify(o)) != -EAGAIN);
-			if (rc)
+			o->stop_at = 0;
+			STEP_WAIT(o->at, (rc = may_stop(o)) != -EAGAIN);
+			if (rc < 0)
 				return rc;
+			if (rc)
+				break;
 		}
+		/* Asked to stop whatever it takes, a VMM that was let stop once is not called back because a round was a bad one. */
+		out_stream_allow(o, out.act == CONV_STOP || (o->may_stop && o->plan.force));
+		if (o->stream_open)
+			STEP_WAIT(o->at, o->stands || out_now(o) - o->round_ns >= STREAM_ROUND_NS);
 	}
 	STEP_END(o->at);
 }
 
-int out_precopy_undo(struct move_out *o) { return out_throttle_lift(o); }
+int out_precopy_undo(struct move_out *o)
+{
+	int rc;
+
+	STEP_BEGIN(o->undo_at);
+	o->sub_at = 0;
+	STEP_WAIT(o->undo_at, (rc = out_stream_undo(o)) != -EAGAIN);
+	o->sub_at = 0;
+	STEP_WAIT(o->undo_at, (rc = out_throttle_lift(o)) != -EAGAIN);
+	if (rc)
+		return rc;
+	STEP_END(o->undo_at);
+}

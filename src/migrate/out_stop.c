@@ -96,6 +96,15 @@ static void want_retreat(struct move_out *o, const char *why)
 	out_event(o, "decision", "the guest goes on here for now: %s", why);
 }
 
+/* A stop is taken back, and the copy goes on: not with a VMM that has stopped itself and cannot go back to sending. */
+static int retreat(struct move_out *o, const char *why)
+{
+	if (o->vmi.streams)
+		return out_fail(o, -EOVERFLOW, "%s while the guest stood, and its VMM cannot take a stop back: move it again", why);
+	want_retreat(o, why);
+	return 0;
+}
+
 static bool anything_dirty(const struct move_out *o)
 {
 	for (unsigned i = 0; i < o->ns_count; i++)
@@ -113,8 +122,7 @@ static int gather(struct move_out *o)
 	if (o->log_broken) {
 		if (o->retreats >= OUT_RETREATS_MAX)
 			return out_fail(o, -EOVERFLOW, "%s during the stop, for the %uth time", o->log_why, o->retreats + 1);
-		want_retreat(o, o->log_why);
-		return 0;
+		return retreat(o, o->log_why);
 	}
 	if (!o->collected) {
 		rc = out_collect(o);
@@ -128,7 +136,12 @@ static int gather(struct move_out *o)
 			return rc;
 		o->state_done = !rc;
 	}
-	if (listed && !o->judged) {
+	if (o->stream_live && !o->stream_sent) {
+		rc = out_stream_end(o);
+		if (rc && rc != -EAGAIN)
+			return rc;
+	}
+	if (listed && !o->judged && !o->vmi.streams) {
 		o->judged = true;
 		out_measure(o);
 		if (too_much(o)) {
@@ -141,7 +154,7 @@ static int gather(struct move_out *o)
 		return rc;
 	if (out_pass_over(o) && anything_dirty(o))
 		out_pass_begin(o);	/* the log's last entries lay behind the cursor */
-	return listed && o->state_done && out_pump_idle(o) && !anything_dirty(o) ? 0 : -EAGAIN;
+	return listed && o->state_done && o->stream_sent == o->stream_live && out_pump_idle(o) && !anything_dirty(o) ? 0 : -EAGAIN;
 }
 
 static int send_sums(struct move_out *o)
@@ -163,8 +176,10 @@ int out_stop_run(struct move_out *o)
 
 	STEP_BEGIN(o->at);
 	o->retreat_wanted = o->collected = o->state_done = o->judged = false;
-	o->pause_ns = out_now(o);
+	o->pause_ns = o->stands ? o->stands_ns : out_now(o);
 	STEP_WAIT(o->at, (rc = pause_vm(o)) != -EAGAIN);
+	if (!rc && o->stream_live)
+		STEP_WAIT(o->at, (rc = out_stream_image(o)) != -EAGAIN);
 	if (rc)
 		return rc;
 	o->sub_at = 0;
@@ -175,7 +190,7 @@ int out_stop_run(struct move_out *o)
 	STEP_WAIT(o->at, (rc = out_throttle_lift(o)) != -EAGAIN);
 	if (rc)
 		return rc;
-	o->track_at = o->state_at = 0;
+	o->track_at = o->state_at = o->stream_at = 0;
 	out_pass_begin(o);
 	STEP_WAIT(o->at, (rc = gather(o)) != -EAGAIN);
 	if (rc)

@@ -377,7 +377,7 @@ static void build_rate(struct move_out *o, uint64_t limit)
 		o->rate_new->bw_w = MAX(was->bw_w, 1);
 	}
 	o->rate_new->wbwv = le64_of(lower(wb, mib));
-	o->rate_new->tbwv = le64_of(o->vmi.moves_memory ? lower(tb, mib) : tb);
+	o->rate_new->tbwv = le64_of(o->vmi.moves_memory || o->vmi.streams ? lower(tb, mib) : tb);
 }
 
 int out_throttle(struct move_out *o, uint64_t limit)

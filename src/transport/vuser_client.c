@@ -25,6 +25,8 @@ struct vuser_client {
 	uint32_t timeout_ms;
 	vuser_client_idle *idle;
 	void *idle_ctx;
+	vuser_client_wrote *wrote;
+	void *wrote_ctx;
 	struct vuser_caps caps;		/* the server's */
 	struct local *local;
 	unsigned locals, local_cap;
@@ -107,6 +109,8 @@ static int serve_dma(struct vuser_client *c, const struct vuser_msg *m)
 		return EFAULT;
 	if (write)
 		local_copy(c, addr, (uint8_t *)(uintptr_t)m->payload + sizeof(a), count, true);
+	if (write && c->wrote)
+		c->wrote(c->wrote_ctx, addr, count);
 	if (m->flags & VUSER_NO_REPLY)
 		return 0;
 	out = vuser_sock_put(&c->sock, m->id, m->cmd, VUSER_TYPE_REPLY, 0, sizeof(a) + (write ? 0 : count));
@@ -618,4 +622,10 @@ int vuser_client_dma_unmap_all(struct vuser_client *c)
 	if (!rc)
 		c->locals = 0;
 	return rc;
+}
+
+void vuser_client_on_write(struct vuser_client *c, vuser_client_wrote *fn, void *ctx)
+{
+	c->wrote = fn;
+	c->wrote_ctx = ctx;
 }

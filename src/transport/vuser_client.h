@@ -53,6 +53,9 @@ int vuser_client_dma_map(struct vuser_client *, uint64_t iova, uint64_t size, vo
 			 uint64_t fd_off);
 int vuser_client_dma_unmap(struct vuser_client *, uint64_t iova, uint64_t size);
 int vuser_client_dma_unmap_all(struct vuser_client *);
+/* Called after each write of the device by message: what a VMM would mark dirty. NULL: none. */
+typedef void vuser_client_wrote(void *ctx, uint64_t iova, uint64_t len);
+void vuser_client_on_write(struct vuser_client *, vuser_client_wrote *, void *ctx);
 /* Serves what the server asked for. 1 something was done, 0 nothing, -ENODEV the server is gone. */
 int vuser_client_poll(struct vuser_client *);
 

@@ -144,6 +144,14 @@ static int open_map(struct vuser_server *s, struct vuser_map *m, int fd, size_t 
 	return rc;
 }
 
+/* The same bytes of the same file, wherever they are mapped. */
+static uint64_t home(const struct vuser_map *m)
+{
+	uint64_t file = (m->dev * 0x9e3779b97f4a7c15ull ^ m->ino) * 0xd6e8feb86659fd93ull;
+
+	return round_down(file, PAGE) + m->offset;
+}
+
 static int add_map(struct vuser_server *s, struct vuser_map *m, int fd)
 {
 	size_t page = PAGE;
@@ -159,7 +167,7 @@ static int add_map(struct vuser_server *s, struct vuser_map *m, int fd)
 	rc = fd >= 0 ? open_map(s, m, fd, page) : 0;
 	if (rc)
 		return rc;
-	rc = gmem_add(&s->dev->gmem, m->iova, m->size, m->ptr, m->flags & VUSER_MAP_READ, m->flags & VUSER_MAP_WRITE);
+	rc = gmem_add_home(&s->dev->gmem, m->iova, m->size, m->ptr, m->flags & VUSER_MAP_READ, m->flags & VUSER_MAP_WRITE, home(m));
 	if (rc)
 		map_release(m);
 	else
@@ -288,7 +296,7 @@ static void send_part(struct vuser_server *s, struct vuser_slot *t)
 	uint8_t *out;
 
 	t->len = (uint32_t)MIN((uint64_t)op->len - t->off, MIN(s->peer.max_data_xfer, (uint64_t)s->cfg.max_data_xfer));
-	t->id = (uint16_t)(s->dma_seq++ << SLOT_BITS | (t - s->slot));
+	t->id = (uint16_t)((s->dma_seq++ << SLOT_BITS & (VUSER_TOUCH_ID - 1)) | (t - s->slot));
 	t->deadline_ns = vuser_now_ns() + s->cfg.dma_timeout_ms * 1000000ull;
 	a = (struct vuser_dma_access){ le64_of(op->iova + t->off), le64_of(t->len) };
 	out = vuser_sock_put(&s->sock, t->id, op->write ? VUSER_DMA_WRITE : VUSER_DMA_READ, VUSER_TYPE_COMMAND, 0,
@@ -344,6 +352,8 @@ static int take_part(struct vuser_slot *t, const struct vuser_msg *m)
 
 	if (m->flags & VUSER_ERROR)
 		return vuser_error_of(m);
+	if (!len && t->op->write)
+		return 0; /* QEMU's answer is a bare header */
 	if (len < sizeof(a))
 		return -EIO;
 	memcpy(&a, m->payload, sizeof(a));
@@ -362,6 +372,10 @@ void vuser_dma_reply(struct vuser_server *s, const struct vuser_msg *m)
 	struct vuser_slot *t = &s->slot[m->id & (VUSER_DMA_SLOTS - 1)];
 	int rc;
 
+	if (m->id & VUSER_TOUCH_ID) {
+		vuser_touch_reply(s, m);
+		return;
+	}
 	/* Nobody's: late, after we gave up on it, or made up. */
 	if (!t->op || t->id != m->id || m->cmd != (t->op->write ? VUSER_DMA_WRITE : VUSER_DMA_READ))
 		return;

@@ -46,9 +46,14 @@ int vuser_irq_init(struct vuser_server *s)
 		for (uint32_t v = 0; v < q->count; v++)
 			q->fd[v] = -1;
 	}
+	return 0;
+}
+
+/* For each client anew: a device forgets whom it interrupts when its client leaves. */
+void vuser_irq_attach(struct vuser_server *s)
+{
 	s->dev->irq = raise_msix;
 	s->dev->irq_ctx = s;
-	return 0;
 }
 
 static void unbind(struct vuser_irqs *q, uint32_t v)

@@ -52,6 +52,14 @@ static int replace_stale(const struct sockaddr_un *a, struct err *err)
 					     strerror(errno)) : 0;
 }
 
+void vuser_server_sweep(const char *path)
+{
+	struct sockaddr_un a;
+
+	if (!sock_address(&a, path, NULL))
+		replace_stale(&a, NULL);
+}
+
 int vuser_listen_start(struct vuser_server *s, struct err *err)
 {
 	struct sockaddr_un a;

@@ -1,5 +1,5 @@
 /* Inside of the vfio-user server, shared by its files only: vuser_server.c (life, framing, dispatch), vuser_listen.c, vuser_info.c (what the
- * device looks like, region access), vuser_irq.c, vuser_dma.c.
+ * device looks like, region access), vuser_irq.c, vuser_dma.c, vuser_touch.c.
  *
  * A command handler answers through vuser_reply and returns 0, -errno for an error reply, or -EAGAIN: not now. Then the
  * command stays where it is, commands behind it wait, and it is handled again from the start at the next poll. Replies to our
@@ -14,7 +14,9 @@
 
 enum {
 	VUSER_FDS_MAX = 16,		/* most descriptors of one message we can be configured for */
-	VUSER_DMA_SLOTS = 64,		/* our requests in flight */
+	VUSER_DMA_SLOTS = 64,		/* our requests in flight: memory by message */
+	VUSER_TOUCH_SLOTS = 128,	/* pages being told */
+	VUSER_TOUCH_ID = 0x8000,	/* in a message id: a touch */
 };
 
 struct vuser_request {			/* a command being handled */
@@ -36,6 +38,13 @@ struct vuser_slot {			/* one DMA_READ/DMA_WRITE in flight */
 	uint16_t id;
 	uint32_t off, len;		/* the part of the op this request moves */
 	uint64_t deadline_ns;
+};
+
+struct vuser_touch {			/* one page being told; vuser_touch.c */
+	bool out;
+	uint16_t id;
+	uint64_t number, iova;		/* gmem_touch_next's */
+	uint64_t deadline_ns;		/* UINT64_MAX: missed already */
 };
 
 struct vuser_irqs {			/* one interrupt index */
@@ -77,6 +86,9 @@ struct vuser_server {
 	struct list dma_wait;		/* gmem_ops without a slot */
 	unsigned dma_out;		/* slots in use */
 	uint16_t dma_seq;
+	struct vuser_touch touch[VUSER_TOUCH_SLOTS];
+	unsigned touch_out;
+	uint16_t touch_seq;
 
 	struct vuser_irqs irq[DEV_IRQ_COUNT];
 	struct vuser_share share[DEV_REGION_COUNT];
@@ -108,6 +120,7 @@ void vuser_unshare_all(struct vuser_server *);	/* takes it back: the next client
 
 /* vuser_irq.c */
 int vuser_irq_init(struct vuser_server *);	/* 0 or -ENOMEM */
+void vuser_irq_attach(struct vuser_server *);
 void vuser_irq_fini(struct vuser_server *);
 void vuser_irq_unbind_all(struct vuser_server *);
 int vuser_cmd_irq_info(struct vuser_server *, struct vuser_request *);
@@ -124,5 +137,12 @@ void vuser_dma_expire(struct vuser_server *, uint64_t now_ns);
 void vuser_dma_pump(struct vuser_server *);	/* sends what has waited for a slot */
 uint64_t vuser_dma_deadline(const struct vuser_server *);
 void vuser_dma_cancel_all(struct vuser_server *, int rc);
+
+/* vuser_touch.c */
+void vuser_touch_pump(struct vuser_server *);	/* sends what there is and slots for */
+void vuser_touch_reply(struct vuser_server *, const struct vuser_msg *);
+void vuser_touch_expire(struct vuser_server *, uint64_t now_ns);
+uint64_t vuser_touch_deadline(const struct vuser_server *);
+void vuser_touch_leave(struct vuser_server *);	/* the client is gone */
 
 #endif

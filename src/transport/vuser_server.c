@@ -52,6 +52,8 @@ void vuser_flush(struct vuser_server *s)
 	int rc;
 
 	vuser_dma_pump(s);
+	if (s->versioned)
+		vuser_touch_pump(s);
 	before = vuser_sock_waiting(&s->sock);
 	rc = vuser_sock_flush(&s->sock);
 	if (rc && rc != -EAGAIN && !s->eof)
@@ -95,6 +97,7 @@ static int cmd_version(struct vuser_server *s, struct vuser_request *r)
 	s->n.clients++;
 	s->dev->gmem.remote = vuser_dma_remote;
 	s->dev->gmem.remote_ctx = s;
+	gmem_touch_teller(&s->dev->gmem, true);
 	return 0;
 }
 
@@ -292,6 +295,7 @@ static int attach(struct vuser_server *s, int fd)
 		vuser_sock_fini(&s->sock);
 		return rc;
 	}
+	vuser_irq_attach(s);
 	s->state = VUSER_ATTACHED;
 	s->versioned = s->eof = s->parked = s->want_out = false;
 	s->drop[0] = 0;
@@ -341,6 +345,7 @@ static void detach(struct vuser_server *s)
 	vuser_irq_unbind_all(s);
 	vuser_unshare_all(s);
 	vuser_dma_cancel_all(s, -ENODEV);
+	vuser_touch_leave(s);
 	s->versioned = false;
 }
 
@@ -358,10 +363,11 @@ static void watch_time(struct vuser_server *s)
 {
 	uint64_t now;
 
-	if (!s->dma_out && !s->out_moved_ns)
+	if (!s->dma_out && !s->touch_out && !s->out_moved_ns)
 		return;
 	now = vuser_now_ns();
 	vuser_dma_expire(s, now);
+	vuser_touch_expire(s, now);
 	if (s->out_moved_ns && now - s->out_moved_ns > s->cfg.dma_timeout_ms * NS_PER_MS)
 		vuser_drop(s, "it has read nothing for %u ms", s->cfg.dma_timeout_ms);
 }
@@ -390,7 +396,7 @@ static bool serve(struct vuser_server *s)
 static bool may_skip(const struct vuser_server *s)
 {
 	return s->idle && s->idle < s->cfg.idle_skip && !s->parked && !s->eof && !s->drop[0] && !s->dma_out &&
-	       !vuser_sock_waiting(&s->sock);
+	       !s->touch_out && !gmem_touch_wanted(&s->dev->gmem) && !vuser_sock_waiting(&s->sock);
 }
 
 bool vuser_server_poll(struct vuser_server *s)
@@ -418,7 +424,7 @@ const struct vuser_server_counters *vuser_server_counters(const struct vuser_ser
 
 uint64_t vuser_server_deadline(const struct vuser_server *s)
 {
-	uint64_t d = vuser_dma_deadline(s);
+	uint64_t d = MIN(vuser_dma_deadline(s), vuser_touch_deadline(s));
 
 	return s->out_moved_ns ? MIN(d, s->out_moved_ns + s->cfg.dma_timeout_ms * NS_PER_MS + 1) : d;
 }

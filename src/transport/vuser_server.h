@@ -21,7 +21,7 @@ struct vuser_server_cfg {
 	uint32_t max_data_xfer;		/* bytes; 0: 1 MiB */
 	uint32_t max_msg_fds;		/* 0: 8; at most 16 */
 	uint32_t max_send_queue;	/* bytes; 0: 4 MiB (and never less than four transfers). A client that lets more pile up is dropped */
-	uint32_t dma_timeout_ms;	/* 0: 30 s. An unanswered DMA_READ/WRITE fails then; a client that reads nothing so long is dropped */
+	uint32_t dma_timeout_ms;	/* 0: 30 s. An unanswered DMA_READ/WRITE fails then (a touch only counts as failed); a client that reads nothing so long is dropped */
 	uint32_t idle_skip;		/* look at the socket only at each such-and-suchth poll after it was found empty; 0: at each */
 };
 
@@ -31,12 +31,15 @@ struct vuser_server_counters {
 	uint64_t errors;		/* commands that failed */
 	uint64_t dropped;		/* clients sent away for what they did */
 	uint64_t dma_reads, dma_writes;	/* requests sent */
+	uint64_t touches;		/* DMA_WRITEs that only tell of a page */
 	uint64_t irqs;			/* eventfds written */
 };
 
 /* Listens at cfg->path: a stale socket file is replaced, one that somebody answers on is refused. NULL and a sentence on error.
  * The device must outlive the server. loop may be NULL (the caller polls on its own). */
 struct vuser_server *vuser_server_new(struct loop *, struct device *, const struct vuser_server_cfg *, struct err *);
+/* Removes the socket file of a server that was killed; one that somebody answers on, and anything else, is left alone. */
+void vuser_server_sweep(const char *path);
 /* Takes a connected unix stream socket as the client (its owner from now on, also on error). 0, -EBUSY. */
 int vuser_server_adopt(struct vuser_server *, int fd);
 bool vuser_server_poll(struct vuser_server *); /* true: something was done, call again soon */

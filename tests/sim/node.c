@@ -130,6 +130,7 @@ static void guest_make(struct node *n)
 	CHECK(n->guest.mem != MAP_FAILED && n->guest.dirty);
 	n->guest_exists = n->guest_paused = true;
 	n->vm_tracking = false;
+	vmm_reset(n);
 }
 static void guest_end(struct node *n)
 {
@@ -137,6 +138,7 @@ static void guest_end(struct node *n)
 		munmap(n->guest.mem, n->guest.bytes);
 		free(n->guest.dirty);
 	}
+	vmm_reset(n);
 	n->guest_exists = false;
 }
 
@@ -200,17 +202,19 @@ static int vm_resume(struct vm *v, struct err *e)
 	n->guest_paused = false;
 	return 0;
 }
-static int vm_discard(struct vm *v)
+int node_vm_discard(struct vm *v)
 {
 	struct node *n = vm_node(v);
 
+	vmm_detach(n);
 	port_die(&n->guest_port);
 	guest_end(n);
 	return 0;
 }
-static int vm_alive(struct vm *v, struct err *e) { return vm_node(v)->guest_exists ? 0 : err_set(e, -ENODEV, "the guest process is gone"); }
-static void vm_close(struct vm *v) { (void)v; }
-static const struct vm_ops sim_vm_ops = { vm_open, vm_mem, vm_track, vm_dirty_next, vm_pause, vm_resume, vm_discard, vm_alive, vm_close };
+int node_vm_alive(struct vm *v, struct err *e) { return vm_node(v)->guest_exists ? 0 : err_set(e, -ENODEV, "the guest process is gone"); }
+void node_vm_close(struct vm *v) { (void)v; }
+static const struct vm_ops sim_vm_ops = { vm_open, vm_mem, vm_track, vm_dirty_next, vm_pause, vm_resume, node_vm_discard, node_vm_alive,
+					 node_vm_close };
 
 /* ---- the site --------------------------------------------------------------------------------------------------- */
 
@@ -249,6 +253,7 @@ static void mc_retire(struct node *n)
 	if (!n->mc)
 		return;
 	CHECK(!n->mc_dying);
+	vmm_detach(n);
 	port_die(&n->guest_port);
 	nvme_ctrl_set_online(n->mc, false);
 	n->mc_dying = n->mc;
@@ -333,6 +338,11 @@ static void site_hold(void *ctx, const char *guest, bool on)
 	if (n->mc)
 		nvme_ctrl_hold(n->mc, on);
 }
+static int site_touch(void *ctx, const char *guest, enum move_touch what, struct err *e)
+{
+	(void)guest;
+	return vmm_touch(ctx, what, e);
+}
 static struct journal *site_journal(void *ctx, const char *guest)
 {
 	struct node *n = ctx;
@@ -364,9 +374,9 @@ static void pump(void *ctx)
 void node_init(struct node *n, struct sim *w, const char *name, const struct sim_cfg *cfg)
 {
 	*n = (struct node){ .name = name, .world = w, .cfg = cfg };
-	n->vm.ops = &sim_vm_ops;
+	n->vm.ops = cfg->streams ? &sim_vmm_ops : &sim_vm_ops;
 	n->guest_port.port.ops = &sim_port_ops;
-	n->site = (struct move_site){ .ctx = n, .find = site_find, .place = site_place, .unplace = site_unplace, .gone = site_gone, .hold = site_hold,
+	n->site = (struct move_site){ .ctx = n, .find = site_find, .place = site_place, .unplace = site_unplace, .gone = site_gone, .hold = site_hold, .touch = site_touch,
 				      .journal = site_journal, .event = site_event };
 }
 
@@ -457,6 +467,8 @@ void node_crash(struct node *n)
 	if (!n->up)
 		return;
 	n->crashes++;
+	vmm_detach(n);
+	vmm_reset(n);
 	sim_trace(n->world, "%s crashes", n->name);
 	sim_node_crash(n->world, n->name);
 	n->dead = true;
@@ -584,7 +596,8 @@ bool node_poll(struct node *n, unsigned part)
 		return d->ops->poll(d, 1 + (unsigned)sim_rand(n->world, 16));
 	case 2:
 		d = n->mc ? nvme_ctrl_device(n->mc) : n->mc_dying ? nvme_ctrl_device(n->mc_dying) : NULL;
-		return d && d->ops->poll(d, 1 + (unsigned)sim_rand(n->world, 8));
+		busy = vmm_poll(n);
+		return (d && d->ops->poll(d, 1 + (unsigned)sim_rand(n->world, 8))) || busy;
 	case 3:
 		return n->hn_ready && hnvme_poll(n->hn);
 	default:

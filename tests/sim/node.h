@@ -12,6 +12,7 @@
 #include "host/hnvme.h"
 #include "host/port_loop.h"
 #include "migrate/move.h"
+#include "sim/vmm.h"
 #include "vm/embedded/guest.h"
 
 enum { SIM_NS_MAX = 2, NODE_PARTS = 5 };
@@ -29,6 +30,7 @@ struct sim_cfg {
 	uint64_t blocks;		/* 4 KiB, of each namespace */
 	uint64_t mem_bytes;
 	uint64_t delay_max_ns;		/* of the disks */
+	bool streams;			/* the guest's VMM moves its memory itself (vmm.h) */
 	bool shared;			/* one storage for both servers: moves hand over */
 	struct guest_cfg guest;
 };
@@ -48,6 +50,7 @@ struct node {
 	struct sim_port guest_port;
 	struct vm vm;
 	bool vm_tracking;
+	struct vmm vmm;
 
 	/* lost in a crash */
 	struct nvme_subsys *ss;
@@ -84,5 +87,9 @@ void node_disk_faults(struct node *, uint32_t per_million);
 bool node_runs_ctrl(const struct node *);	/* its MC may fetch and do DMA now */
 bool node_runs_guest(const struct node *);
 uint64_t node_deadline(const struct node *);
+/* what both kinds of VM do alike */
+int node_vm_discard(struct vm *);
+int node_vm_alive(struct vm *, struct err *);
+void node_vm_close(struct vm *);
 
 #endif

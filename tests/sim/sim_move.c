@@ -85,6 +85,7 @@ static void plan_seed(struct scenario *s)
 	s->plan = (struct move_plan){ .downtime_ns = (1 + rnd(s, 20)) * NS_PER_MS, .peer_silence_ns = 2 * NS_PER_S,
 				      .no_throttle = rnd(s, 4) == 0, .force = true, .verify = rnd(s, 3) == 0,
 				      .cdq_slots = rnd(s, 3) ? 0 : 8u << rnd(s, 4) };
+	s->cfg.streams = s->seed % 4 == 3;
 	s->cfg.shared = rnd(s, 6) == 0;
 	if (s->cfg.shared)
 		s->plan.mode = MOVE_HANDOVER;
@@ -240,6 +241,8 @@ static void check_nothing_left(struct scenario *s, struct node *n)
 		violate(s, "rule 4: memory tracking was left on on %s", n->name);
 	if (le16_get(n->mc->rate.cfg.rlc) & NVME_RLC_RLE)
 		violate(s, "rule 4: the throttle was left on on %s", n->name);
+	if (n->mc->dev.gmem.touch.on)
+		violate(s, "rule 4: touching was left on on %s", n->name);
 	if (nvme_ctrl_is_suspended(n->mc) || n->guest_paused || n->vm_tracking)
 		violate(s, "rule 4: %s %s%s%s after the move", n->name, nvme_ctrl_is_suspended(n->mc) ? "suspended " : "",
 			n->guest_paused ? "guest paused " : "", n->vm_tracking ? "memory logged" : "");
@@ -330,7 +333,8 @@ static bool run(struct scenario *s, uint64_t seed, bool verbose)
 	if (verbose)
 		sim_trace_to(s->world, show, NULL);
 	plan_seed(s);
-	sim_trace(s->world, "%s, %u namespaces of %lu blocks, %u faults%s", s->cfg.shared ? "handover" : "copy", s->cfg.ns_count,
+	sim_trace(s->world, "%s%s, %u namespaces of %lu blocks, %u faults%s", s->cfg.shared ? "handover" : "copy",
+		  s->cfg.streams ? ", the VMM moves its memory" : "", s->cfg.ns_count,
 		  (unsigned long)s->cfg.blocks, s->faults, s->calm ? ", calm" : "");
 	node_init(&s->node[0], s->world, "a", &s->cfg);
 	node_init(&s->node[1], s->world, "b", &s->cfg);

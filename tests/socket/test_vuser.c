@@ -411,6 +411,24 @@ TEST(irq_bind_and_raise)
 	EXPECT_EQ(vuser_server_counters(r->s)->irqs, 8);
 }
 
+/* A VM that is started again, or the next one, is interrupted like the first. (QEMU's guest waited 60 s for its first completion.) */
+TEST(irq_of_the_next_client)
+{
+	VRIG(r);
+	BELLS(b);
+
+	EXPECT_OK(ask_fds(r, 8, set_msg(0x24, 2, 0, 2), b.fd, 2), 0);
+	vrig_hang_up(r);
+	EXPECT_EQ(r->f.detached, 1);
+	r->fd = vrig_dial(r);
+	vrig_version(r);
+	EXPECT_OK(ask_fds(r, 8, set_msg(0x24, 2, 0, 2), b.fd, 2), 0);
+	EXPECT(r->f.d.irq != NULL);
+	EXPECT(r->f.d.irq(r->f.d.irq_ctx, 1));
+	EXPECT_EQ(rung(b.fd[1]), 1);
+	EXPECT_EQ(rung(b.fd[0]), 0);
+}
+
 /* 16 descriptors where so many were announced; above the announced number they are refused and closed. */
 TEST(irq_batches)
 {

@@ -51,6 +51,29 @@ TEST(a_whole_configuration)
 	EXPECT_STR(cfg.guest[0].vm, "/run/g.ctl");
 }
 
+/* QEMU's registers come by message and can be posted; doorbells in shared memory would have to be polled. */
+TEST(a_qemu_guest)
+{
+	EXPECT_EQ(parse(HEAD "[namespace x]\nsize=1M\nbackend=ram\n[guest g]\nnamespaces=x\nvm=qemu:/run/g.qmp\n"), 0);
+	EXPECT_EQ(cfg.guest[0].vm_kind, CFG_VM_QEMU);
+	EXPECT_STR(cfg.guest[0].vm, "/run/g.qmp");
+	EXPECT_EQ(cfg.guest[0].doorbells, CFG_TRAPPED);
+	EXPECT_EQ(cfg.guest[0].memory, 512 * MIB);
+	EXPECT_EQ(cfg.guest[0].cpus, 2);
+	EXPECT(cfg.guest[0].touch && !cfg.guest[0].start[0]);
+	EXPECT_EQ(parse(HEAD "[guest g]\narrives=yes\nvm=qemu:/run/g.qmp\ndoorbells=mapped\nmemory=1G\ncpus=4\ntouch=no\nstart=sh -c true\n"), 0);
+	EXPECT_EQ(cfg.guest[0].doorbells, CFG_MAPPED);
+	EXPECT_EQ(cfg.guest[0].memory, GIB);
+	EXPECT(!cfg.guest[0].touch);
+	EXPECT_STR(cfg.guest[0].start, "sh -c true");
+	EXPECT_EQ(parse(HEAD "[guest g]\narrives=yes\nvm=embedded:/run/g.ctl\n"), 0);
+	EXPECT_EQ(cfg.guest[0].vm_kind, CFG_VM_EMBEDDED);
+	EXPECT_EQ(cfg.guest[0].doorbells, CFG_MAPPED);
+	refused(HEAD "[guest g]\narrives=yes\nvm=qemu:g.qmp\n", "qemu:/PATH/OF/QMP/SOCKET");
+	refused(HEAD "[guest g]\narrives=yes\nmemory=1000\n", "memory is a multiple of 1M");
+	refused(HEAD "[guest g]\narrives=yes\ncpus=0\n", "cpus 1 to 1024");
+}
+
 /* A misspelt `create` must not look like a missing one. */
 TEST(unknown_keys_and_sections_are_errors_with_their_line)
 {

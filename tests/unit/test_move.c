@@ -205,6 +205,23 @@ TEST(commit_lost)
 	guest_is_well(&w, 1);
 }
 
+/* Design rule 1, docs/ownership.md: a VM that died while it waited is noticed before the target becomes owner. Otherwise the guest would
+ * belong to a server that can never start it. */
+TEST(the_waiting_vm_dies_before_commit)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+
+	world_move(&w, 0, &p);
+	world_until(&w, w.s[0].journal.own == OWN_HANDED);
+	w.s[1].vm.dead = true;
+	world_until(&w, out_over(&w));
+	EXPECT_EQ(out_rc(&w), -ECONNABORTED);
+	EXPECT_EQ(w.s[0].journal.own, OWN_OWNER);
+	EXPECT_EQ(w.s[1].journal.own, OWN_NONE);
+	guest_is_well(&w, 0);
+}
+
 /* COMMIT arrives, the answer is lost: the source asks and learns that the guest runs there. */
 TEST(started_lost)
 {

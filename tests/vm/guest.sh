@@ -50,7 +50,9 @@ pack() { # NAME
 		"$root/lib64/ld-linux-x86-64.so.2" --library-path "$libs" "$root/usr/bin/cpio" -o -H newc -R 0:0 --quiet) >"$out/$1"
 }
 
-[ -e "$kernel/vmlinuz" ] && cp "$kernel/vmlinuz" "$out/vmlinuz" || cp "$root"/kernel/boot/vmlinuz-* "$out/vmlinuz"
+image=$kernel/vmlinuz # or, in older suites, in /boot
+[ -e "$image" ] || image=$(echo "$root"/kernel/boot/vmlinuz-*)
+cp "$image" "$out/vmlinuz"
 rm -rf "$tree"
 mkdir -p "$tree/bin" "$tree/lib" "$tree/modules" "$tree/dev"
 ln -s lib "$tree/lib64"
@@ -59,7 +61,9 @@ cp "$root/bin/busybox" "$tree/bin/"
 program usr/bin/flock
 : >"$tree/modules.load"
 module virtio_pci virtio_console 8250 nvme-core nvme ext4 vfat nls_ascii nls_cp437 nls_iso8859-1
-${CC:-gcc} -std=gnu17 -O2 -Wall -Wextra -Werror -static -s -o "$tree/bin/beat" "$here/beat.c"
+for c in beat cdq; do
+	${CC:-gcc} -std=gnu17 -O2 -Wall -Wextra -Werror -static -s -o "$tree/bin/$c" "$here/$c.c"
+done
 cp "$here/init" "$tree/init"
 chmod +x "$tree/init"
 # The kernel opens its console before init mounts a /dev; this needs root, as root.sh does.

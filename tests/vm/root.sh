@@ -9,12 +9,13 @@ set -e
 here=$(cd "$(dirname "$0")" && pwd)
 vm=${FERRY_CACHE:-$(cd "$here/../.." && pwd)/.cache}/vm
 suite=trixie
-recipe=$(cat "$here"/guest.sh "$here"/init "$here"/beat.c | sha256sum | cut -c1-16)
+recipe=$(cat "$here"/guest.sh "$here"/init "$here"/beat.c "$here"/cdq.c | sha256sum | cut -c1-16)
 
 say() { echo "vm root: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 site() { # of the archive that this machine's main suite comes from
+	# shellcheck disable=SC2016 # apt's variables
 	apt-get indextargets --format '$(SITE) $(COMPONENT)' | sed -n 's/ main$//p' | sort | uniq -c | sort -rn |
 		sed -n '1s/^ *[0-9]* //p'
 }

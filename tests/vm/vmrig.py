@@ -146,9 +146,15 @@ class Beats:
     def __init__(self):
         self.all = []
         self.bad = []
+        self.hops = []  # numbers (marks) of the first beat that came from another QEMU than the one before
+        self.vm = None
 
-    def take(self, line, now):
+    def take(self, line, now, vm=None):
         f = line.split()
+        if vm is not self.vm:
+            if self.vm:
+                self.hops.append(len(self.all))
+            self.vm = vm
         if len(f) == 3 and all(x.isdigit() for x in f):
             self.all.append((now,) + tuple(int(x) for x in f))
         else:
@@ -162,6 +168,12 @@ class Beats:
         """The longest silence in seconds from beat number `since` (a mark) on, and when it began. (0, None) with fewer than two."""
         b = self.all[max(0, since - 1):until_]
         return max(((y[0] - x[0], x[0]) for x, y in zip(b, b[1:])), default=(0, None))
+
+    def hop(self, n=-1):
+        """The silence in seconds across the nth move (the last, if not said), and when it began: the pause itself. gap() from before the
+        move on also has what the guest lost to the work of moving, and to whoever else uses this machine."""
+        i = self.hops[n]
+        return self.all[i][0] - self.all[i - 1][0], self.all[i - 1][0]
 
     def usual(self, since=0):
         """The median distance between beats in s: what the guest does undisturbed."""
@@ -272,15 +284,15 @@ class Guest:
     def _read(self):
         """Its own thread. Earlier QEMUs are read out before later ones: the streams join where the guest moved."""
         while not self.ended:
-            all_ = [(k, s) for k in ('beat', 'cmd') for _, s in self.channels[k]]
-            got, _, _ = select.select([s for _, s in all_] + [self.woken], [], [])
+            all_ = [(k, s, vm) for k in ('beat', 'cmd') for vm, s in self.channels[k]]
+            got, _, _ = select.select([s for _, s, _ in all_] + [self.woken], [], [])
             now = time.monotonic()
             if self.woken in got:
                 self.woken.recv(100)
-            for kind, s in all_:
-                self._drain(kind, s, now)
+            for kind, s, vm in all_:
+                self._drain(kind, s, vm, now)
 
-    def _drain(self, kind, s, now):
+    def _drain(self, kind, s, vm, now):
         while True:
             try:
                 data = os.read(s.fileno(), 65536)  # recv() would wait: the timeout is for sending
@@ -296,7 +308,7 @@ class Guest:
             for line in lines:
                 line = line.decode(errors='replace')
                 if kind == 'beat':
-                    self.beats.take(line, now)
+                    self.beats.take(line, now, vm)
                 else:
                     self._answer(line)
 
@@ -424,10 +436,10 @@ class Vm:
 
 class VmSide(rig.Side):
     """`ferry serve` for VMs: side.start(), side.call('status'), side.ferry('nvme', ...), side.sock (guest vm1's vfio-user socket)."""
-    def __init__(self, lab, name, disks, vm, keys, extra, disk_keys, arrives):
+    def __init__(self, lab, name, disks, vm, keys, extra, disk_keys, arrives, server_keys):
         super().__init__(lab, name)
         self.disks = disks
-        text = '[server]\nname=%s\nrun_dir=%s\nstate_dir=%s\n' % (name, self.run, self.state)
+        text = '[server]\nname=%s\nrun_dir=%s\nstate_dir=%s\n%s' % (name, self.run, self.state, server_keys)
         text += '[pool local]\nkind=file\ndir=%s\n' % self.pool
         for d, size in disks.items():
             text += '[namespace %s]\nsize=%s\npath=%s\ncreate=yes\n%s' % (d, size, self.disk(d), disk_keys)
@@ -440,8 +452,18 @@ class VmSide(rig.Side):
         return '%s/%s-%s.img' % (self.rig.dir, name, self.name)
 
 
+def on_term(_signal, _frame):
+    """Whoever stops a test (meson, when its time is over) must not leave its machines behind."""
+    for lab in list(Lab.open):
+        lab.end()
+    os._exit(1)
+
+
 class Lab(rig.Rig):
+    open = []
+
     def __init__(self, name='vm'):
+        Lab.open.append(self)
         self.dir = tempfile.mkdtemp(prefix='ferry-%s-' % name)
         self.n, self.procs, self.vms, self.sides = 0, [], [], []
 
@@ -453,10 +475,10 @@ class Lab(rig.Rig):
             self.say()
         self.end()
 
-    def side(self, name, disks=None, vm='none', keys='', extra='', disk_keys='', arrives=False):
+    def side(self, name, disks=None, vm='none', keys='', extra='', disk_keys='', arrives=False, server_keys=''):
         """disks: {name: size}, the namespaces of guest vm1, in order; keys: more lines of [guest vm1]; disk_keys: of each
-        [namespace]; extra: more sections; arrives: vm1 comes from elsewhere."""
-        s = VmSide(self, name, disks or {}, vm, keys, extra, disk_keys, arrives)
+        [namespace]; server_keys: of [server]; extra: more sections; arrives: vm1 comes from elsewhere."""
+        s = VmSide(self, name, disks or {}, vm, keys, extra, disk_keys, arrives, server_keys)
         self.sides.append(s)
         return s
 
@@ -480,6 +502,15 @@ class Lab(rig.Rig):
         sys.stderr.flush()
 
     def end(self):
+        if self not in Lab.open:
+            return
+        Lab.open.remove(self)
+        for p in self.procs:
+            if p.running():
+                p.signal(signal.SIGKILL)
         for g in {v.guest for v in self.vms}:
             g.end()
         super().end()
+
+
+signal.signal(signal.SIGTERM, on_term)

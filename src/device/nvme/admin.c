@@ -93,8 +93,7 @@ static nvme_status delete_cq(struct nvme_req *r)
 		return NVME_QID_INVALID;
 	if (r->ctrl->cq[qid].sqs)
 		return NVME_QUEUE_DELETION;
-	nvme_cq_delete(&r->ctrl->cq[qid]);
-	return NVME_SUCCESS;
+	return nvme_cq_delete_wait(&r->ctrl->cq[qid], r);
 }
 
 /* ---- Abort: best effort. What waits (an AER, a throttled command) can be taken back; what runs, runs on. Answered on the

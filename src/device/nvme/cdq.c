@@ -47,7 +47,7 @@ static bool slot_write(struct nvme_cdq *q, const struct nvme_lbamq *e)
 	p->slba = e->slba;
 	memset(p->rsvd16, 0, sizeof(p->rsvd16));
 	__atomic_store_n(&p->lbamqa, e->lbamqa, __ATOMIC_RELEASE);
-	gmem_mark(&q->mmc->dev.gmem, iova, sizeof(*e));
+	gmem_mark_ring(&q->mmc->dev.gmem, iova, sizeof(*e));
 	return true;
 }
 

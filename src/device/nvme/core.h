@@ -4,13 +4,14 @@
 
 #include "device/nvme/nvme.h"
 
-/* Where a request is. Everything but FREE, PARKED, HELD and WAITING has something out that will call back. */
+/* Where a request is. OUT, RETRY and POSTING have something out that will call back. */
 enum nvme_where {
 	NVME_REQ_FREE,
 	NVME_REQ_OUT,		/* running, or moving data */
 	NVME_REQ_WAITING,	/* in buf_wait or throttled: not begun */
 	NVME_REQ_RETRY,		/* in retry: the backend had no room */
 	NVME_REQ_PARKED,	/* an AER */
+	NVME_REQ_TELLING,	/* in telling: done, but the VMM does not know of all the pages it wrote yet */
 	NVME_REQ_HELD,		/* complete, in its CQ's held list */
 	NVME_REQ_POSTING	/* complete, its entry is on its way by message; still first in the held list */
 };
@@ -44,6 +45,7 @@ void nvme_cq_posted(struct nvme_req *, int rc);	/* the message came back */
 void nvme_sq_fetched(struct nvme_req *, int rc);
 void nvme_sq_quiet(struct nvme_sq *);		/* a command of it is complete: a waiting Delete may go on */
 void nvme_irq_flush(struct nvme_ctrl *);
+void nvme_irq_again(struct nvme_ctrl *);	/* after a standstill: every vector whose queue has entries the host has not taken */
 void nvme_irq_retry(struct nvme_ctrl *, unsigned first, unsigned count);
 
 /* req.c */

@@ -2,7 +2,8 @@
  *
  * The transport calls the device_ops, hmlm's commands suspend and resume, all from the device thread. A reset takes the queues
  * away at once, but says it is finished (CSTS.RDY = 0) only when no backend can write into guest memory on behalf of an old
- * command any more: that is what the host waits for before it uses its memory for something else.
+ * command any more, nor a VMM that was asked to (gmem_touch.c): that is what the host waits for before it uses its memory for
+ * something else. The register access that began the reset is answered at once.
  */
 #include "device/nvme/core.h"
 
@@ -97,6 +98,7 @@ static bool ready_clear(struct nvme_ctrl *c)
 
 void nvme_ctrl_clr(struct nvme_ctrl *c)
 {
+	gmem_touch_drop(&c->dev.gmem);
 	nvme_reqs_orphan(c, NULL);
 	nvme_queues_reset(c);
 	c->dbbuf = false;
@@ -231,6 +233,7 @@ void nvme_ctrl_resume(struct nvme_ctrl *c)
 		return;
 	c->suspend = NVME_RUNNING;
 	nvme_event_deliver(c);
+	nvme_irq_again(c);
 	nvme_irq_flush(c);
 	nvme_irq_retry(c, 0, NVME_MSIX_VECTORS);
 }

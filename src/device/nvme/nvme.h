@@ -61,7 +61,7 @@ struct nvme_sq {
 };
 
 struct nvme_cq {
-	bool live, ien, irq_wanted;
+	bool live, ien, irq_wanted, deleting;
 	uint16_t qid, size, iv;
 	uint64_t prp1;
 	uint16_t head, tail;			/* last doorbell value taken; next slot to post */
@@ -74,6 +74,7 @@ struct nvme_cq {
 	bool posting;				/* by message: the first of held is on its way */
 	uint32_t db_bad;
 	uint64_t stuck;
+	struct nvme_req *delete_req;		/* Delete I/O CQ waiting for that message (deleting) */
 };
 
 struct nvme_req {
@@ -105,6 +106,7 @@ struct nvme_req {
 	struct gmem_op gop;
 	uint32_t xfer_at;
 	int state;
+	uint64_t touch;				/* gmem_touched() what must be so before the host hears of it; 0 nothing */
 	uint64_t start_ns;
 	/* req.c's own */
 	uint8_t where;				/* enum nvme_where, core.h */
@@ -238,7 +240,7 @@ struct nvme_ctrl {
 	uint32_t cq_pending_irq[(NVME_MSIX_VECTORS + 31) / 32];
 
 	struct nvme_req *reqs;
-	struct list req_free, buf_wait, throttled, retry;	/* nvme_req */
+	struct list req_free, buf_wait, throttled, retry, telling;	/* nvme_req */
 	unsigned inflight;				/* all requests out, orphans too, AERs not */
 	uint8_t *bufs[NVME_BUFS];
 	uint32_t bufs_free;				/* bit map */
@@ -311,7 +313,9 @@ void nvme_sq_delete(struct nvme_sq *);			/* at once: its commands become orphans
 /* Delete I/O SQ: no more fetching, SUCCESS once the last command is complete (a host may reuse its buffers then).
  * Returns the status or NVME_ASYNC. */
 nvme_status nvme_sq_delete_wait(struct nvme_sq *, struct nvme_req *);
-void nvme_cq_delete(struct nvme_cq *);
+void nvme_cq_delete(struct nvme_cq *);			/* at once */
+/* Delete I/O CQ: SUCCESS once no completion is on its way into its memory any more. Returns the status or NVME_ASYNC. */
+nvme_status nvme_cq_delete_wait(struct nvme_cq *, struct nvme_req *);
 void nvme_doorbells_latch(struct nvme_ctrl *);		/* sq->tail and cq->head from the doorbells: before they are saved */
 /* Puts a completion back that waited for CQ room when the controller was saved. False: no request free. */
 bool nvme_held_restore(struct nvme_sq *, uint16_t cid, uint16_t status, uint32_t dw0, uint32_t dw1);
@@ -388,5 +392,5 @@ nvme_status nvme_state_save(struct nvme_ctrl *, unsigned csvi, unsigned csuuidi,
 nvme_status nvme_state_load(struct nvme_ctrl *, unsigned csvi, unsigned csuuidi, const void *image, size_t len);
 
 /* Build switches that break one rule each, for the tests that must notice: FERRY_BREAK_DIRTY_LATE, _LOG_EARLY,
- * _UNDO_AFTER_COMMIT, _ADMIN_PHASE, _DSM_RANGE, _OVERFLOW. */
+ * _UNDO_AFTER_COMMIT, _ADMIN_PHASE, _DSM_RANGE, _OVERFLOW, _NO_TOUCH, _TOUCH_LATE. */
 #endif

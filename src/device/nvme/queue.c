@@ -72,7 +72,7 @@ nvme_status nvme_sq_create(struct nvme_ctrl *c, uint16_t qid, uint16_t cqid, uin
 		return st;
 	if (c->sq[qid].live || cqid == 0 || cqid > c->max_ioq)
 		return NVME_QID_INVALID;
-	if (!c->cq[cqid].live)
+	if (!c->cq[cqid].live || c->cq[cqid].deleting)
 		return NVME_CQ_INVALID;
 	sq_set(c, qid, cqid, size, prp1, prio);
 	return NVME_SUCCESS;
@@ -161,6 +161,30 @@ void nvme_cq_delete(struct nvme_cq *cq)
 	held_drop(cq, NULL);
 	cq->live = false;
 	tops_update(nvme_cq_ctrl(cq));
+}
+
+nvme_status nvme_cq_delete_wait(struct nvme_cq *cq, struct nvme_req *req)
+{
+	if (cq->deleting)
+		return NVME_QID_INVALID;
+	if (!cq->posting) {
+		nvme_cq_delete(cq);
+		return NVME_SUCCESS;
+	}
+	cq->deleting = true;
+	cq->delete_req = req;
+	return NVME_ASYNC;
+}
+
+static void cq_quiet(struct nvme_cq *cq)
+{
+	struct nvme_req *req = cq->delete_req;
+
+	if (!cq->deleting || cq->posting || !req)
+		return;
+	cq->delete_req = NULL;
+	nvme_cq_delete(cq);
+	nvme_req_done(req, NVME_SUCCESS);
 }
 
 void nvme_queues_reset(struct nvme_ctrl *c)
@@ -258,7 +282,7 @@ static bool eventidx_set(struct nvme_ctrl *c, unsigned index, uint16_t value)
 	if (c->dbbuf_eventidx_ptr[index] == value)
 		return false;
 	c->dbbuf_eventidx_ptr[index] = value;
-	gmem_mark(&c->dev.gmem, c->dbbuf_eventidx + 4ull * index, 4);
+	gmem_mark_ring(&c->dev.gmem, c->dbbuf_eventidx + 4ull * index, 4);
 	return true;
 }
 
@@ -430,7 +454,7 @@ static void cqe_finish(struct nvme_req *req, struct nvme_cq *cq)
 
 static void cq_advance(struct nvme_ctrl *c, struct nvme_cq *cq)
 {
-	gmem_mark(&c->dev.gmem, cq->prp1 + 16ull * cq->tail, 16);
+	gmem_mark_ring(&c->dev.gmem, cq->prp1 + 16ull * cq->tail, 16);
 	if (++cq->tail == cq->size) {
 		cq->tail = 0;
 		cq->phase = !cq->phase;
@@ -513,6 +537,7 @@ void nvme_cq_posted(struct nvme_req *req, int rc)
 	if (rc && req->forsaken) {	/* nobody waits for it, and a state image could not name its queue */
 		list_del(&req->link);
 		nvme_req_free(req);
+		cq_quiet(cq);
 		return;
 	}
 	if (rc) {
@@ -524,6 +549,7 @@ void nvme_cq_posted(struct nvme_req *req, int rc)
 	list_del(&req->link);
 	cq_advance(c, cq);
 	nvme_req_free(req);
+	cq_quiet(cq);
 }
 
 void nvme_cq_post(struct nvme_req *req)
@@ -624,6 +650,19 @@ void nvme_irq_flush(struct nvme_ctrl *c)
 		c->cq_pending_irq[w] = 0;
 		for (; bits; bits &= bits - 1)
 			irq_fire(c, 32 * w + (unsigned)__builtin_ctz(bits));
+	}
+}
+
+/* An interrupt raised just before the standstill may have gone where nobody looks any more (an event descriptor that its VMM had not
+ * read when its guest left). One too many is harmless, one too few is a driver that waits for half a minute. */
+void nvme_irq_again(struct nvme_ctrl *c)
+{
+	nvme_doorbells_latch(c);
+	for (unsigned i = 0; i < c->cq_top; i++) {
+		const struct nvme_cq *cq = &c->cq[i];
+
+		if (cq->live && cq->ien && cq->head != cq->tail)
+			c->cq_pending_irq[cq->iv / 32] |= 1u << (cq->iv % 32);
 	}
 }
 

@@ -1,6 +1,6 @@
 /* A command's life: judged, mapped, given its data, run, its data brought back, completed. Nothing is allocated on the way.
  *
- *   start -> [throttled] -> map -> [buf_wait] -> data in -> run -> data out -> complete -> CQ
+ *   start -> [throttled] -> map -> [buf_wait] -> data in -> run -> data out -> complete -> [telling] -> CQ
  *
  * Any step may have to wait for a message or a backend; the request then sits in one list or has exactly one thing out that
  * will call back. A request whose queue is gone (sq == NULL, an orphan) takes the same way, only nothing of it is seen: it
@@ -30,6 +30,7 @@ void nvme_reqs_init(struct nvme_ctrl *c)
 	list_init(&c->buf_wait);
 	list_init(&c->throttled);
 	list_init(&c->retry);
+	list_init(&c->telling);
 	for (unsigned i = 0; i < c->max_reqs; i++) {
 		c->reqs[i].ctrl = c;
 		list_push(&c->req_free, &c->reqs[i].link);
@@ -54,7 +55,7 @@ struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
 	req->iovcnt = req->step = 0;
 	req->idx = 0;
 	memset(req->w, 0, sizeof(req->w));
-	req->rate_bytes = 0;
+	req->rate_bytes = req->touch = 0;
 	req->bounced = req->holds_gmem = req->forsaken = req->in_blk = req->blk_again = false;
 	req->bio.fua = req->bio.dealloc = false;
 	req->where = NVME_REQ_OUT;
@@ -149,7 +150,6 @@ static void req_let_go(struct nvme_req *req)
 	if (req->holds_gmem)
 		gmem_release(&c->dev.gmem);
 	req->holds_gmem = false;
-	c->inflight--;
 }
 
 static void req_undelivered(struct nvme_req *req)
@@ -172,22 +172,57 @@ static void req_judge_lost(struct nvme_req *req)
 	req_undelivered(req);
 }
 
-static void req_complete(struct nvme_req *req)
+static void req_post(struct nvme_req *req)
 {
 	struct nvme_sq *sq = req->sq;
 
-	req_judge_lost(req);
+	req->ctrl->inflight--;
 	if (!sq) {
-		req_let_go(req);
 		nvme_req_free(req);
 		return;
 	}
 	req_count(req);
-	req_let_go(req);
 	sq->inflight--;
 	nvme_cq_post(req);
 	if (sq->deleting)
 		nvme_sq_quiet(sq);
+}
+
+/* The data is where it belongs. Who still has to wait for the VMM keeps nothing that others could be waiting for, the hold on the
+ * memory table least of all: the VMM may be waiting for our answer to a DMA_UNMAP before it answers us. */
+static void req_complete(struct nvme_req *req)
+{
+	struct nvme_ctrl *c = req->ctrl;
+
+	req_judge_lost(req);
+	req_let_go(req);
+#ifdef FERRY_BREAK_TOUCH_LATE
+	req->touch = 0;
+#endif
+	if (__builtin_expect(!req->touch, 1) || gmem_touched(&c->dev.gmem, req->touch)) {
+		req_post(req);
+		return;
+	}
+	req->where = NVME_REQ_TELLING;
+	list_push(&c->telling, &req->link);
+}
+
+/* In the order in which they began to wait, which is that of the pages in the queue. */
+static bool telling_poll(struct nvme_ctrl *c)
+{
+	bool any = false;
+
+	while (!list_empty(&c->telling)) {
+		struct nvme_req *req = LIST_ENTRY(c->telling.next, struct nvme_req, link);
+
+		if (!gmem_touched(&c->dev.gmem, req->touch))
+			break;
+		list_del(&req->link);
+		req->where = NVME_REQ_OUT;
+		req_post(req);
+		any = true;
+	}
+	return any;
 }
 
 void nvme_req_done(struct nvme_req *req, nvme_status st)
@@ -543,7 +578,8 @@ bool nvme_reqs_poll(struct nvme_ctrl *c)
 	bool any;
 
 	c->work = 0;
-	any = retry_poll(c);
+	any = telling_poll(c);
+	any |= retry_poll(c);
 	any |= bufs_poll(c);
 	any |= throttled_poll(c);
 	return any;
@@ -563,8 +599,18 @@ static void req_orphan(struct nvme_req *req)
 	}
 }
 
-/* Everything of one queue, or of all: what has not begun ends here, what is out ends when it comes back. Completions that
- * wait for room are the queue's business. A command that waits for others (Delete I/O SQ) has nothing out: it ends too. */
+static void delete_orphan(struct nvme_req **slot)
+{
+	struct nvme_req *req = *slot;
+
+	*slot = NULL;
+	if (req)
+		nvme_req_done(req, NVME_SUCCESS);
+}
+
+/* Everything of one queue, or of all: what has not begun ends here, what is out ends when it comes back, what waits for the VMM
+ * when that has answered. Completions that wait for room are the queue's business. A command that waits for others (Delete
+ * I/O SQ or CQ) has nothing out: it ends too. */
 void nvme_reqs_orphan(struct nvme_ctrl *c, const struct nvme_sq *only)
 {
 	for (unsigned i = 0; i < c->max_reqs; i++) {
@@ -575,11 +621,8 @@ void nvme_reqs_orphan(struct nvme_ctrl *c, const struct nvme_sq *only)
 		if (!only || req->sq == only)
 			req_orphan(req);
 	}
-	for (unsigned i = 0; !only && i < c->sq_top; i++) {
-		struct nvme_req *req = c->sq[i].delete_req;
-
-		c->sq[i].delete_req = NULL;
-		if (req)
-			nvme_req_done(req, NVME_SUCCESS);
-	}
+	for (unsigned i = 0; !only && i < c->sq_top; i++)
+		delete_orphan(&c->sq[i].delete_req);
+	for (unsigned i = 0; !only && i < c->cq_top; i++)
+		delete_orphan(&c->cq[i].delete_req);
 }

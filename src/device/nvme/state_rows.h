@@ -62,7 +62,7 @@ WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 	D(dbbuf_generation, "of the pointers")                                                 \
 	C(ADMIN, sq) C(ADMIN, cq) A(IRQS, cq_pending_irq, 4)                                   \
 	D(reqs, "a suspended controller has none but those in AERS and HELD")                  \
-	D(req_free, "as reqs") D(buf_wait, "as reqs") D(throttled, "as reqs") D(retry, "as reqs") \
+	D(req_free, "as reqs") D(buf_wait, "as reqs") D(throttled, "as reqs") D(retry, "as reqs") D(telling, "as reqs") \
 	D(inflight, "follows from HELD") D(held_count, "follows from HELD") D(bufs, "memory") D(bufs_free, "as reqs")             \
 	D(work, "of one poll")	D(stats, "this server's counters, for its operator")                                   \
 	D(sq_top, "follows from the SQs") D(cq_top, "follows from the CQs") D(sq_turn, "fairness only") \
@@ -91,7 +91,8 @@ WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 	C(V0, prp1) C(V0, head) C(V0, tail) C(QUEUES, phase) D(sqs, "follows from the SQs")    \
 	D(ptr, "pointer") D(generation, "of ptr") C(HELD, held) \
 	D(posting, "false after a drain") D(db_bad, "only avoids repeated complaints")         \
-	D(stuck, "of this server's memory table")
+	D(stuck, "of this server's memory table") D(deleting, "false after a drain")           \
+	D(delete_req, "none after a drain")
 
 #define NVME_IDENTITY_ROWS(V, A, E, C, D)                                                         \
 	A(IDENTITY, subnqn, 1) A(IDENTITY, sn, 1) A(IDENTITY, mn, 1) A(IDENTITY, fr, 1) V(IDENTITY, cntlid)

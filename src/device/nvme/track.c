@@ -251,6 +251,6 @@ void nvme_track_undelivered(struct nvme_req *req)
 	if (!mc || req->len < sizeof(*h))
 		return;
 	for (uint32_t i = 0; i < le32_get(h->ntmcd); i++)
-		gmem_mark(&mc->dev.gmem, le64_get(d[i].saddr),
+		gmem_track_mark(&mc->dev.gmem, le64_get(d[i].saddr),
 			  (uint64_t)le32_get(d[i].len) << (12 + le16_get(h->rpmpg)));
 }

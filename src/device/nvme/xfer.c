@@ -29,12 +29,15 @@ int nvme_gop_submit(struct nvme_req *req, enum nvme_gop what, uint64_t iova, voi
 	req->gop.buf = buf;
 	req->gop.len = len;
 	req->gop.write = write;
+	req->gop.ring = what == NVME_GOP_CQE_BODY || what == NVME_GOP_CQE_LAST;
 	req->gop.done = gop_done;
 	req->gop.ctx = req;
 	gmem_hold(g);
 	rc = gmem_submit(g, &req->gop);
 	if (rc != 0)
 		gmem_release(g);
+	if (rc != 0 && req->gop.touch)
+		req->touch = req->gop.touch;
 	return rc;
 }
 
@@ -46,6 +49,8 @@ static void gop_done(struct gmem_op *op, int rc)
 	nvme_status st;
 
 	gmem_release(&req->ctrl->dev.gmem);
+	if (op->touch)
+		req->touch = op->touch;
 	switch ((enum nvme_gop)req->state) {
 	case NVME_GOP_FETCH:
 		nvme_sq_fetched(req, rc);
@@ -328,11 +333,19 @@ void nvme_xfer_mark(struct nvme_req *req)
 	}
 }
 #else
+/* A command that has lost its queue is not waited for like the others: the host gets its memory back by a reset. */
 void nvme_xfer_mark(struct nvme_req *req)
 {
 	struct gmem *g = &req->ctrl->dev.gmem;
+	uint64_t queued = g->touch.queued;
 
-	for (int i = 0; i < req->iovcnt && g->track_count; i++)
-		gmem_mark(g, req->iova[i], req->iov[i].iov_len);
+	for (int i = 0; i < req->iovcnt && g->watched; i++) {
+		if (req->sq)
+			gmem_mark(g, req->iova[i], req->iov[i].iov_len);
+		else
+			gmem_mark_ring(g, req->iova[i], req->iov[i].iov_len);
+	}
+	if (g->touch.queued != queued)
+		req->touch = g->touch.queued;
 }
 #endif
