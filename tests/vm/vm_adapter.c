@@ -93,7 +93,7 @@ static int call(struct vm *vm, const char *op, const char *arg, struct err *err)
 	if (!strcmp(op, "finish"))
 		return vm->ops->stream_finish(vm, err);
 	if (!strcmp(op, "arrive"))
-		return from && to && !told && !flow_why[0] && !vm->ops->alive(vm, NULL) ? -EAGAIN : vm->ops->arrive(vm, image, (size_t)image_bytes, err);
+		return from && to && !told && !flow_why[0] ? -EAGAIN : vm->ops->arrive(vm, image, (size_t)image_bytes, err);
 	if (!strcmp(op, "resume"))
 		return vm->ops->resume(vm, err);
 	if (!strcmp(op, "discard"))

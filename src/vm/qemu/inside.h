@@ -15,7 +15,7 @@
 #define QEMU_NS_PER_MS 1000000ull
 #define QEMU_NS_PER_S 1000000000ull
 
-enum { QEMU_ASKS_MAX = 10, QEMU_POLL_MS = 100, QEMU_SNDBUF = 32 * 1024 };
+enum { QEMU_ASKS_MAX = 10, QEMU_POLL_MS = 100, QEMU_SNDBUF = 208 * 1024 };	/* half of it made the stream half as fast; more is not to be had (wmem_max) */
 
 enum qemu_job { JOB_NONE, JOB_OPEN, JOB_BEGIN, JOB_PAUSE, JOB_FINISH, JOB_ARRIVE, JOB_RESUME, JOB_DISCARD };
 enum qemu_side { SIDE_NONE, SIDE_OUT, SIDE_IN };

@@ -124,8 +124,10 @@ static void on_event(struct qmp *q, const char *name, json_object *o)
 
 	if (!strcmp(name, "STOP"))
 		s->stops++;
-	else if (!strcmp(name, "RESUME"))
+	else if (!strcmp(name, "RESUME")) {
 		s->resumes++;
+		s->shutdown = false; /* with -no-shutdown it may be started again */
+	}
 	else if (!strcmp(name, "RESET"))
 		s->resets++;
 	else if (!strcmp(name, "SHUTDOWN")) {
