@@ -131,7 +131,7 @@ static void run(struct one *o, const char *op, const char *arg, uint64_t wait_ms
 			 (unsigned long long)progress.stop_ns);
 	if (!strcmp(op, "image") && !rc)
 		snprintf(err.text, sizeof(err.text), "%lld bytes", (long long)image_bytes);
-	say(rc, now_us() - at, calls + 1, flow_why[0] && rc && !err.text[0] ? flow_why : err.text);
+	say(rc, now_us() - at, calls + 1, rc && (flow_why[0] == 'w' || (flow_why[0] && !err.text[0])) ? flow_why : err.text);
 }
 
 int main(void)
