@@ -5,6 +5,8 @@
 const struct vgroup vgroups[] = {
 	{ "ID", "discovery", tests_id },
 	{ "CQ", "controller data queues", tests_cq },
+	{ "FT", "feature 21h and events", tests_ft },
+	{ "TS", "logging of user data changes", tests_ts },
 	{ NULL, NULL, NULL }
 };
 
