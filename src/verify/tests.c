@@ -7,6 +7,10 @@ const struct vgroup vgroups[] = {
 	{ "CQ", "controller data queues", tests_cq },
 	{ "FT", "feature 21h and events", tests_ft },
 	{ "TS", "logging of user data changes", tests_ts },
+	{ "TM", "tracking of host memory: start and stop", tests_tm },
+	{ "TR", "tracking of host memory: reports", tests_tr },
+	{ "SU", "suspend", tests_su },
+	{ "RS", "resume", tests_rs },
 	{ NULL, NULL, NULL }
 };
 

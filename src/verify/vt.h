@@ -174,6 +174,7 @@ unsigned vt_finish(struct vt *, struct vcmd *);				/* the same; its status; the 
 unsigned vt_do(struct vctl *, unsigned qid, const struct nvme_sqe *, const uint16_t *want);
 unsigned vt_do_data(struct vctl *, unsigned qid, const struct nvme_sqe *, const struct vmem *, uint32_t len, const uint16_t *want);
 void vt_forget(struct vcmd *);						/* nobody waits for it any more (reset) */
+void vt_reap_now(struct vctl *);						/* takes what has completed, without giving the DUT a turn */
 bool vt_poll(struct vt *);						/* one turn: the DUT's work, our completions */
 bool vt_is(const uint16_t *set, unsigned status);
 /* Polls until `*flag`, the command timeout or the test's deadline. */

@@ -189,6 +189,8 @@ bool vt_reap(struct vctl *c)
 	return any;
 }
 
+void vt_reap_now(struct vctl *c) { vt_reap(c); }
+
 bool vt_poll(struct vt *t)
 {
 	bool any = t->dut->pump && t->dut->pump(t->dut->ctx);
