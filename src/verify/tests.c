@@ -11,6 +11,8 @@ const struct vgroup vgroups[] = {
 	{ "TR", "tracking of host memory: reports", tests_tr },
 	{ "SU", "suspend", tests_su },
 	{ "RS", "resume", tests_rs },
+	{ "MR", "get controller state", tests_mr },
+	{ "ST", "set controller state", tests_st },
 	{ NULL, NULL, NULL }
 };
 

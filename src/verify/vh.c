@@ -330,10 +330,20 @@ struct nvme_state_cq *vh_state_cq(const struct vmem *m, unsigned i)
 
 void vh_adopt(struct vctl *to, struct vctl *from)
 {
+	uint64_t own = to->asq.iova + round_up(to->asq.len, VT_PAGE) + VT_PAGE - to->iova; /* admin queues stay each other's */
+
+	if (to->iova != from->iova || to->acq.iova != from->acq.iova || to->asq.iova != from->asq.iova)
+		vt_error(to->t, "%s and %s do not have their memory at the same addresses", to->name, from->name);
+	memcpy(to->mem + own, from->mem + own, from->used - own);
+	memcpy(to->red, from->red, sizeof(to->red));
+	to->used = from->used;
+	to->reds = from->reds;
 	for (unsigned i = 1; i < VT_QUEUES; i++) {
 		to->sq[i] = from->sq[i];
 		to->cq[i] = from->cq[i];
 		from->sq[i].live = from->cq[i].live = false;
+		to->sq[i].m.p = to->mem + (to->sq[i].m.iova - to->iova);
+		to->cq[i].m.p = to->mem + (to->cq[i].m.iova - to->iova);
 	}
 	for (unsigned i = 0; i < VT_CMDS; i++)
 		if (to->t->cmd[i].used && to->t->cmd[i].c == from && to->t->cmd[i].qid)

@@ -67,7 +67,7 @@ unsigned vh_uuids(struct vctl *mmc);				/* vendor formats listed by CNS 20h */
 struct nvme_state_sq *vh_state_sq(const struct vmem *image, unsigned i);
 struct nvme_state_cq *vh_state_cq(const struct vmem *image, unsigned i);
 /* The queues, memory and commands that are out go with the state: from now on they are `to`'s. */
-void vh_adopt(struct vctl *to, struct vctl *from);
+void vh_adopt(struct vctl *to, struct vctl *from);		/* memory too, but for the admin queues */
 
 /* ---- I/O. Data carries its seed and place, so that whoever reads it knows which write it was. */
 void vh_fill(struct vmem *, uint32_t len, uint64_t seed);

@@ -87,6 +87,7 @@ struct vctl {
 	int fd;
 	uint8_t *mem;
 	uint64_t iova, bytes, used;
+	struct vmem acq, asq;		/* the admin queue: one place from bring-up to bring-up */
 	struct vsq sq[VT_QUEUES];
 	struct vcq cq[VT_QUEUES];
 	struct vns ns[VT_NS];
@@ -159,8 +160,6 @@ struct vmem vt_mem(struct vctl *, uint32_t bytes);			/* zeroed */
 struct vmark { uint64_t used; unsigned reds; };
 static inline struct vmark vt_mark(const struct vctl *c) { return (struct vmark){ c->used, c->reds }; }
 void vt_back(struct vctl *, struct vmark);
-/* Some other controller's memory at the same addresses: how a VM's memory arrives at another server. */
-void vt_mem_clone(struct vctl *to, const struct vctl *from);
 void vt_red_check(struct vt *);
 
 /* ---- commands */
@@ -189,6 +188,7 @@ void vt_doorbell(struct vctl *, unsigned index, uint32_t val);
 void vt_disable(struct vctl *);						/* CC.EN=0, waits for RDY=0; queues are gone */
 void vt_enable(struct vctl *, bool wait);				/* fresh admin queue; wait: for RDY=1 */
 void vt_reset(struct vctl *);						/* both */
+void vt_fresh(struct vt *);						/* as at the beginning of a test */
 
 /* ---- queues */
 unsigned vt_cq_make(struct vctl *, unsigned qid, uint32_t size, const uint16_t *want);	/* contiguous, interrupts on, vector qid */

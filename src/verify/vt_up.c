@@ -207,9 +207,12 @@ static void reset_all(struct vt *t)
 			vt_disable(c);
 			c->used = 0;
 			c->reds = 0;
+			c->acq.len = c->asq.len = 0;
 			vt_enable(c, true);
 		}
 }
+
+void vt_fresh(struct vt *t) { reset_all(t); }
 
 /* A failure may have left a controller that CC.EN does not bring back: then the function is reset, once. */
 bool vt_bring_up(struct vt *t, struct err *err)
