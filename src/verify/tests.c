@@ -3,6 +3,8 @@
 #include "verify/test.h"
 
 const struct vgroup vgroups[] = {
+	{ "BA", "what migration rests on: registers, queues, admin commands", tests_ba },
+	{ "IO", "reads and writes", tests_io },
 	{ "ID", "discovery", tests_id },
 	{ "CQ", "controller data queues", tests_cq },
 	{ "FT", "feature 21h and events", tests_ft },
@@ -13,6 +15,8 @@ const struct vgroup vgroups[] = {
 	{ "RS", "resume", tests_rs },
 	{ "MR", "get controller state", tests_mr },
 	{ "ST", "set controller state", tests_st },
+	{ "LA", "get LBA status", tests_la },
+	{ "RE", "resets", tests_re },
 	{ NULL, NULL, NULL }
 };
 

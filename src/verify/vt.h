@@ -34,7 +34,7 @@ enum {
 struct vmem { uint8_t *p; uint64_t iova; uint32_t len; };
 
 struct vcq {
-	bool live;
+	bool live, hold;		/* hold: leave what is posted there */
 	uint16_t qid, iv;
 	uint32_t size;			/* entries */
 	struct vmem m;
@@ -188,6 +188,7 @@ void vt_doorbell(struct vctl *, unsigned index, uint32_t val);
 void vt_disable(struct vctl *);						/* CC.EN=0, waits for RDY=0; queues are gone */
 void vt_enable(struct vctl *, bool wait);				/* fresh admin queue; wait: for RDY=1 */
 void vt_reset(struct vctl *);						/* both */
+void vt_port_again(struct vctl *);					/* what a function reset took: bus master, MSI-X */
 void vt_fresh(struct vt *);						/* as at the beginning of a test */
 
 /* ---- queues */

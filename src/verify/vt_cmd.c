@@ -184,7 +184,7 @@ bool vt_reap(struct vctl *c)
 	bool any = false;
 
 	for (unsigned i = 0; i < VT_QUEUES; i++)
-		if (c->cq[i].live)
+		if (c->cq[i].live && !c->cq[i].hold)
 			any |= reap(c, &c->cq[i]);
 	return any;
 }

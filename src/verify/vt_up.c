@@ -56,14 +56,25 @@ static int map(struct vctl *c, uint64_t iova, struct err *err)
 	return 0;
 }
 
-static void bus_master(struct vctl *c)
+/* Bus master, or it may not reach memory; MSI-X, or it may not interrupt. */
+void vt_port_again(struct vctl *c)
 {
-	uint8_t cmd[2] = { 0, 0 };
+	enum { CAP_MSIX = 0x11, CAPS_MAX = 48 };
+	struct port *p = c->port;
+	uint8_t cmd[2] = { 0, 0 }, at = 0, cap[4];
 
-	if (!c->port->ops->cfg_read(c->port, 4, cmd, 2)) {
-		cmd[0] |= 6;
-		c->port->ops->cfg_write(c->port, 4, cmd, 2);
-	}
+	if (p->ops->cfg_read(p, 4, cmd, 2))
+		return;
+	cmd[0] |= 6;
+	p->ops->cfg_write(p, 4, cmd, 2);
+	if (p->ops->cfg_read(p, 0x34, &at, 1))
+		return;
+	for (unsigned n = 0; at >= 0x40 && n < CAPS_MAX && !p->ops->cfg_read(p, at, cap, 4); n++, at = cap[1])
+		if (cap[0] == CAP_MSIX) {
+			cap[3] = (cap[3] | 0x80) & 0xbf; /* enabled, not masked as a whole */
+			p->ops->cfg_write(p, at + 2u, cap + 2, 2);
+			return;
+		}
 }
 
 static void identify(struct vctl *c, unsigned cns, uint32_t nsid, unsigned csi, struct vmem *m, const uint16_t *want)
@@ -224,7 +235,7 @@ bool vt_bring_up(struct vt *t, struct err *err)
 				for (unsigned i = 0; i < t->ctls; i++)
 					if (t->ctl[i].port && t->ctl[i].port->ops->reset) {
 						t->ctl[i].port->ops->reset(t->ctl[i].port);
-						bus_master(&t->ctl[i]);
+						vt_port_again(&t->ctl[i]);
 					}
 			reset_all(t);
 			return true;
@@ -257,7 +268,7 @@ static int open_all(struct vt *t, struct err *err)
 		rc = map(c, i ? MC_IOVA : MMC_IOVA, err);
 		if (rc)
 			return rc;
-		bus_master(c);
+		vt_port_again(c);
 		rc = c->port->ops->reg_read(c->port, NVME_REG_CAP, 8, &c->cap);
 		if (rc || c->cap == UINT64_MAX || !c->cap)
 			return err_set(err, rc ? rc : -ENODEV, "%s: no controller answers (CAP %llx)", c->dut->name,
