@@ -6,6 +6,20 @@ static const char *const kind_name[] = { "CC.EN", "function reset", "subsystem r
 
 static uint16_t target(struct vt *t) { return t->mc[0]->cntlid; }
 
+/* CSTS.NSSRO tells that it has happened; it is cleared by writing a one. Until then registers are not what they will be. */
+static void subsystem_reset(struct vctl *c)
+{
+	uint64_t end = vt_now_ns() + c->t->cmd_ns;
+
+	vt_reg_put(c, NVME_REG_CSTS, 4, NVME_CSTS_NSSRO);
+	vt_reg_put(c, NVME_REG_NSSR, 4, NVME_NSSR_MAGIC);
+	while (!(vt_reg(c, NVME_REG_CSTS, 4) & NVME_CSTS_NSSRO)) {
+		VEXPECT(c->t, vt_now_ns() < end, "%s: CSTS.NSSRO does not become 1 after a subsystem reset", c->name);
+		vt_poll(c->t);
+	}
+	VEQ(c->t, vt_reg(c, NVME_REG_CC, 4) & 1, 0, "CC.EN after a subsystem reset");
+}
+
 /* Causes it, and makes the controller usable again. A subsystem reset concerns the others too: they are enabled again by the caller. */
 static void reset(struct vctl *c, enum kind k)
 {
@@ -13,7 +27,7 @@ static void reset(struct vctl *c, enum kind k)
 	if (k == FLR && c->port->ops->reset(c->port))
 		vt_error(c->t, "%s: the function cannot be reset", c->name);
 	if (k == SUBSYSTEM)
-		vt_reg_put(c, NVME_REG_NSSR, 4, NVME_NSSR_MAGIC);
+		subsystem_reset(c);
 	if (k != CC_EN)
 		vt_port_again(c);
 	vt_reset(c);
@@ -104,7 +118,7 @@ static void subsystem(struct vt *t)
 
 	for (unsigned i = 0; i < t->mcs; i++)
 		vh_suspend(t->mmc, t->mc[i]->cntlid, 1, false, ST(S_OK));
-	vt_reg_put(t->mmc, NVME_REG_NSSR, 4, NVME_NSSR_MAGIC);
+	subsystem_reset(t->mmc);
 	for (unsigned i = 0; i < t->ctls; i++) {
 		vt_port_again(&t->ctl[i]);
 		vt_reset(&t->ctl[i]);

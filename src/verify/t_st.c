@@ -514,7 +514,7 @@ const struct vtest tests_st[] = {
 	{ "ST-19", NEED, "SCS-14 SCS-15", noise, "200 images with random bytes", "random hostile" },
 	{ "ST-20", NEED, "SCS-15", failed_then_good, "after a failure everything can be sent again", NULL },
 	{ "ST-21", NEED, "SCS-16", survives_reset, "a reset after the commit", "reset" },
-	{ "ST-22", NEED, "SCS-18", too_many_queues, "more queues than there can be", "negative hostile" },
+	{ "ST-22", NEED, "SCS-18 E2E-15", too_many_queues, "more queues than there can be", "negative hostile" },
 	{ "ST-23", NEED, "SCS-19", round_trip, "what was set is read back byte for byte", NULL },
 	{ "ST-24", NEED, "SCS-19", vendor_round_trip, "the same with the vendor's part", NULL },
 	{ "ST-25", NEED, "SCS-20 SCS-01", phases, "the first completion at every position of the ring", "stress" },

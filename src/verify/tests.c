@@ -17,6 +17,7 @@ const struct vgroup vgroups[] = {
 	{ "ST", "set controller state", tests_st },
 	{ "LA", "get LBA status", tests_la },
 	{ "RE", "resets", tests_re },
+	{ "E2E", "whole moves", tests_e2e },
 	{ NULL, NULL, NULL }
 };
 
