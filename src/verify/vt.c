@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "verify/model.h"
 #include "verify/vt_in.h"
 
 const char *vt_verdict_name(enum vt_verdict v)
@@ -178,6 +179,8 @@ void vt_disable(struct vctl *c)
 void vt_down(struct vctl *c)
 {
 	c->up = false;
+	if (c->t->model)
+		model_reset(c->t->model, c);
 	memset(c->sq, 0, sizeof(c->sq));
 	memset(c->cq, 0, sizeof(c->cq));
 	for (unsigned i = 0; i < VT_CMDS; i++)
@@ -204,6 +207,8 @@ void vt_enable(struct vctl *c, bool wait)
 	vt_reg_put(c, NVME_REG_ACQ, 8, c->cq[0].m.iova);
 	vt_reg_put(c, NVME_REG_CC, 4, NVME_CC_EN | 6 << NVME_CC_IOSQES_SHIFT | 4 << NVME_CC_IOCQES_SHIFT);
 	c->up = true;
+	if (c->t->model)
+		model_enabled(c->t->model, c);
 	if (wait && !wait_ready(c, true))
 		vt_fail(c->t, "%s: CSTS.RDY stays 0 after CC.EN=1 for longer than CAP.TO", c->name);
 }

@@ -63,6 +63,8 @@ struct vcmd {
 	struct nvme_cqe cqe;
 	uint16_t want[16];		/* a copy: the set may live shorter than the command */
 	bool any;
+	int8_t op;			/* enum vop, -1 none of ours; and the target's state when it was sent */
+	uint8_t mstate;
 	uint64_t sent_ns, order;	/* order: of completion, run wide */
 };
 
@@ -129,6 +131,7 @@ struct vt {
 	struct vt_reading reading[VT_READINGS];
 	unsigned readings;
 	struct cov *cov;		/* NULL: not counted */
+	struct model *model;		/* the shadow */
 	struct buf trace;		/* last commands of the test, for the report of a failure */
 	void *scratch;			/* of random.c */
 };

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "verify/model.h"
 #include "verify/vt_in.h"
 
 enum { MEM_BYTES = 24 << 20 };
@@ -209,6 +210,8 @@ static uint32_t discover(struct vt *t)
 /* The MMC first: whatever it suspended is released, so that an MC's CC.EN=1 is not held up. */
 static void reset_all(struct vt *t)
 {
+	if (t->model)
+		model_init(t->model, t);
 	for (unsigned pass = 0; pass < 2; pass++)
 		for (unsigned i = 0; i < t->ctls; i++) {
 			struct vctl *c = &t->ctl[i];
