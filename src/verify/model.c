@@ -18,7 +18,7 @@ static const char *const cell[VOP_COUNT][MS_COUNT] = {
 	/*                   running      suspended  +partial  +committed  run+partial  CC.EN=0    absent  self */
 	[VOP_SUSPEND]    = { "OK",        "OK",      "OK",     "OK",       "OK",        Q,         "1F IF", "1F IF" },
 	[VOP_RESUME]     = { "3A",        "OK",      "SEQ",    "OK",       "3A SEQ",    Q,         "1F IF", "1F IF 3A" },
-	[VOP_SET_STATE]  = { "OK IF SEQ", "OK IF SEQ", "OK IF SEQ", "OK IF SEQ", "OK IF SEQ", Q,   "1F",   "1F IF" },
+	[VOP_SET_STATE]  = { "OK IF SEQ", "OK IF SEQ", "OK IF SEQ", "OK IF SEQ", "OK IF SEQ", "1F IF SEQ", "1F",   "1F IF" },
 	[VOP_GET_STATE]  = { "OK",        "OK",      "OK",     "OK",       "OK",        Q,         "1F",   "1F OK" },
 	[VOP_LOG]        = { "OK",        "39",      "39",     "39",       "OK",        Q,         "37",   "37" },
 	[VOP_TRACK_MEM]  = { "OK",        "39",      "39",     "39",       "OK",        Q,         "1F",   "1F" },
@@ -86,6 +86,7 @@ void model_reset(struct model *m, struct vctl *c)
 
 	if (!me)
 		return;
+	me->maybe_partial |= me->partial;	/* whether a reset of the target ends a sequence is a reading */
 	me->enabled = me->suspended = me->partial = me->committed = me->unsure = false;
 	me->queues = 0;
 	if (!c->mmc)
@@ -98,7 +99,7 @@ void model_reset(struct model *m, struct vctl *c)
 
 		if (o->tracker == c)
 			o->tracker = NULL;
-		o->partial = false;
+		o->partial = o->maybe_partial = false;
 		o->unsure |= o->suspended; /* X2: released, or not; until somebody has looked */
 	}
 }
@@ -116,6 +117,7 @@ static void done_set_state(struct mctrl *x, const struct nvme_sqe *s)
 	unsigned seq = vf_get(s, VF_SET_STATE_seqind);
 
 	x->partial = seq == 1 || (seq == 0 && x->partial);
+	x->maybe_partial = false;
 	x->committed |= seq >= 2;
 	if (seq >= 2)
 		x->queues = 1;
@@ -174,7 +176,7 @@ static void succeeded(struct model *m, struct vctl *c, enum vop op, const struct
 		break;
 	case VOP_RESUME:
 		if (x)
-			x->suspended = x->committed = x->unsure = false;
+			x->suspended = x->committed = x->unsure = x->partial = x->maybe_partial = false;
 		break;
 	case VOP_SET_STATE:
 		if (x)
@@ -195,8 +197,10 @@ static void failed(struct model *m, struct vctl *c, enum vop op, const struct nv
 		return;
 	if (op == VOP_RESUME && status == S_3A)
 		x->suspended = x->committed = x->unsure = false;
+	if (op == VOP_RESUME && status == S_SEQ)
+		x->partial = true, x->maybe_partial = false;
 	if (op == VOP_SET_STATE && x->partial)
-		x->unsure = true;
+		x->maybe_partial = true;
 }
 
 void model_done(struct model *m, struct vctl *c, unsigned qid, const struct nvme_sqe *s, const struct nvme_cqe *e)
@@ -392,7 +396,7 @@ static void judge_set_state(struct model *m, struct verdict *v, const struct nvm
 		must(v, S_IF);
 	if (vf_get(s, VF_SET_STATE_csou) || vf_get(s, VF_SET_STATE_numd) > MIB / 4)
 		must(v, S_IF), may(v, S_XFER);
-	if (x && !x->c->mmc && (seq == 0 || seq == 2) && !x->partial && !x->unsure)
+	if (x && !x->c->mmc && (seq == 0 || seq == 2) && !x->partial && !x->maybe_partial && !x->unsure)
 		must(v, S_SEQ);
 	if (x && (seq == 1 || seq == 3) && !x->unsure)
 		for (unsigned i = 0; i < v->n; i++) /* a sequence error would be wrong here */
@@ -416,14 +420,17 @@ static void judge_feature(struct model *m, struct verdict *v, const struct vctl 
 {
 	struct mcdq *q = model_cdq(m, mmc, (uint16_t)(le32_get(s->cdw11) & 0xffff));
 
-	if (!q) {
-		must(v, S_37);
-		may(v, S_IF); /* other fields may be wrong as well */
+	may(v, S_IF);
+	if (op == VOP_GET_CDQ && vf_get(s, VF_GET_CDQ_sel)) {
+		may(v, S_37); /* default, saved and capabilities are not of one queue */
 		return;
 	}
-	may(v, S_IF);
 	if (op == VOP_SET_CDQ && vf_get(s, VF_SET_CDQ_sv))
-		must(v, S_NOSAVE), may(v, S_IF);
+		must(v, S_NOSAVE);
+	if (!q) {
+		must(v, S_37);
+		return;
+	}
 	if (op == VOP_SET_CDQ && vf_get(s, VF_SET_CDQ_hp) >= q->slots)
 		must(v, S_IF);
 	if (op == VOP_SET_CDQ && vf_get(s, VF_SET_CDQ_etpt) && vf_get(s, VF_SET_CDQ_tpt) >= q->slots)
@@ -443,6 +450,10 @@ bool model_accept(struct model *m, const struct vctl *mmc, const struct nvme_sqe
 	} else if (model_target(m, mmc, s, &id, &st)) {
 		take_cell(&v, model_cell(op, st));
 		x = model_ctrl(m, id);
+		if (x && x->maybe_partial && !x->c->mmc) {
+			take_cell(&v, "SEQ OK");
+			v.ok = strstr(model_cell(op, x->suspended ? MS_SUSPENDED : MS_RUNNING), "OK") || strstr(model_cell(op, st), "OK");
+		}
 		if (x && x->unsure && !x->c->mmc) { /* both readings */
 			bool ok = v.ok;
 

@@ -20,6 +20,7 @@ struct mcdq { bool live, logging, full; struct vctl *mmc; uint16_t id, cntlid; u
 struct mctrl {
 	struct vctl *c;
 	bool enabled, suspended, partial, committed, unsure;	/* unsure: a reading of the text decides, ask the controller */
+	bool maybe_partial;		/* a piece was refused while a sequence was open: it may have ended it */
 	struct vctl *tracker;		/* who tracks its memory; NULL nobody */
 	unsigned queues;		/* I/O queues that were made by command or by state */
 };

@@ -343,6 +343,58 @@ static void readable(struct vt *t)
 	vt_reading(t, "X10 entry and completion of a write", early ? "the entry may come first" : "the completion comes first or with it");
 }
 
+/* The same for what is not a plain Write: what the MMC reads once the entry is there is what it reads when all is done. */
+static void others_readable(struct vt *t, bool copying)
+{
+	struct vring r = begin(t, 64);
+	struct vctl *mc = t->mc[0];
+	uint32_t len = 8 * vh_lba(mc);
+	struct vmem in, again, ranges = vt_mem(mc, 64);
+
+	vt_io_make(t->mmc, 1, 16);
+	in = vt_mem(t->mmc, len);
+	again = vt_mem(t->mmc, len);
+	for (unsigned i = 1; i <= 30; i++) {
+		struct vmark mark = vt_mark(mc);
+		struct watch w = { &r, { 0 } };
+		struct nvme_sqe s = { .opc = copying ? NVME_NVM_COPY : NVME_NVM_DSM, .nsid = le32_of(NSID(t)) }, read;
+		uint64_t to = 16 * i;
+		struct vcmd *k;
+
+		vh_write(mc, 1, NSID(t), 4096, 8, i, ST(S_OK));
+		vh_write(mc, 1, NSID(t), to, 8, 1000 + i, ST(S_OK));
+		vh_covered(&r, MNSID(t), to, 8, NULL);
+		vh_told(&r);
+		memset(ranges.p, 0, 64);
+		if (copying) {
+			struct nvme_copy_range c = { .slba = le64_of(4096), .nlb0 = le16_of(7) };
+
+			memcpy(ranges.p, &c, sizeof(c));
+			s.cdw10 = le32_of((uint32_t)to);
+		} else {
+			struct nvme_dsm_range d = { .slba = le64_of(to), .nlb = le32_of(8) };
+
+			memcpy(ranges.p, &d, sizeof(d));
+			s.cdw11 = le32_of(4);
+		}
+		s.prp1 = le64_of(ranges.iova);
+		k = vt_send(mc, 1, &s, ST(S_OK));
+		VEXPECT(t, vt_until(t, range_entry, &w, t->cmd_ns), "no entry");
+		vh_rw_sqe(&read, NVME_NVM_READ, MNSID(t), to, 8);
+		vt_do_data(t->mmc, 1, &read, &in, len, ST(S_OK));
+		vt_finish(t, k);
+		vt_do_data(t->mmc, 1, &read, &again, len, ST(S_OK));
+		VEXPECT(t, !memcmp(in.p, again.p, len), "the entry for LBA %llu was there before its effect", (unsigned long long)to);
+		VEXPECT(t, !copying || vh_same(&again, len, i), "a Copy brought other data");
+		vh_covered(&r, MNSID(t), 0, 0, NULL);
+		vh_told(&r);
+		vt_back(mc, mark);
+	}
+}
+
+static void copy_readable(struct vt *t) { others_readable(t, true); }
+static void dealloc_readable(struct vt *t) { others_readable(t, false); }
+
 static void failed_write(struct vt *t)
 {
 	struct vring r = begin(t, 64);
@@ -573,5 +625,7 @@ const struct vtest tests_ts[] = {
 	{ "TS-28", NEED_LOG | DUT_RALBAS | DUT_DSM, "TS-11", race_with_start, "writes that race with the start are not lost", "race" },
 	{ "TS-29", NEED_LOG, "RING-04", phase_last, "an entry whose phase is right is whole", "race stress" },
 	{ "TS-30", NEED_LOG | DUT_FORMAT | DUT_DESTROY, "V-TS-9 RING-12", format, "Format by the logged controller covers the namespace", "destructive" },
+	{ "TS-31", NEED_LOG | DUT_COPY, "RING-16", copy_readable, "the entry of a Copy comes when its destination can be read", "race" },
+	{ "TS-32", NEED_LOG | DUT_DSM, "RING-16", dealloc_readable, "the entry of a Deallocate comes when it has been done", "race" },
 	{ .id = NULL }
 };

@@ -178,9 +178,9 @@ void vt_disable(struct vctl *c)
 
 void vt_down(struct vctl *c)
 {
-	c->up = false;
-	if (c->t->model)
+	if (c->t->model && c->up) /* CC.EN 0 to 0 is no reset */
 		model_reset(c->t->model, c);
+	c->up = false;
 	memset(c->sq, 0, sizeof(c->sq));
 	memset(c->cq, 0, sizeof(c->cq));
 	for (unsigned i = 0; i < VT_CMDS; i++)

@@ -80,6 +80,7 @@ struct vctl {
 	struct vt *t;
 	struct dut_ctrl *dut;
 	struct port *port;
+	unsigned index;			/* in vt.ctl */
 	char name[8];			/* "MMC0", "MC1" */
 	bool mmc, mapped, up;
 	uint16_t cntlid;

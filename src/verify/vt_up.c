@@ -256,6 +256,7 @@ static int open_all(struct vt *t, struct err *err)
 		int rc;
 
 		c->t = t;
+		c->index = i;
 		c->dut = &t->dut->ctrl[i];
 		c->port = c->dut->port;
 		c->fd = -1;
