@@ -249,6 +249,31 @@ static void forget_must(struct rmc *m)
 		m->block[b].must_log = false;
 }
 
+struct logged { struct rnd *r; };
+static bool all_logged(void *ctx)
+{
+	struct rnd *r = ((struct logged *)ctx)->r;
+
+	for (unsigned i = 0; i < RINGS; i++)
+		if (r->ring[i].used && model_cdq(r->t->model, r->t->mmc, r->ring[i].r.id)) {
+			struct rmc *m = rmc_of(r, r->ring[i].cntlid);
+
+			read_ring(r, &r->ring[i]);
+			for (unsigned b = 0; m && !r->ring[i].overflowed && b < AREA; b++)
+				if (m->block[b].must_log)
+					return false;
+		}
+	return true;
+}
+
+/* What was written while logging is named before the log can end. */
+static void check_logged(struct rnd *r)
+{
+	struct logged l = { r };
+
+	VEXPECT(r->t, vt_until(r->t, all_logged, &l, r->t->cmd_ns), "blocks were written while logging and are in no entry");
+}
+
 /* ---- migration commands */
 
 static uint32_t pick_field(struct rnd *r, const struct vfield *f, enum vfid id, uint64_t *d)
@@ -395,8 +420,10 @@ static void after(struct rnd *r, enum vop op, const struct nvme_sqe *s, struct r
 
 		if (g)
 			read_ring(r, g);
-		if (g && vf_get(s, VF_LOG_lact))
+		if (g && g->overflowed && vf_get(s, VF_LOG_lact)) { /* what came in between is lost, as announced */
+			forget_must(m);
 			g->overflowed = false;
+		}
 	}
 }
 
@@ -438,6 +465,10 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 		wrong = make_ranges(r, &s, draw);
 	if (op == VOP_LBA_STATUS)
 		s.nsid = le32_of(r->t->mmc->nss ? r->t->mmc->ns[0].nsid : 1);
+	if (op == VOP_SUSPEND || op == VOP_LOG || op == VOP_CDQ_DELETE) {
+		reap(r);
+		check_logged(r);
+	}
 	q = op == VOP_SUSPEND ? model_cdq_of(r->t->model, (uint16_t)vf_get(&s, VF_SUSPEND_cntlid)) : NULL;
 	dead = q ? q->id : 0xffff;
 	model_accept(r->t->model, r->t->mmc, &s, set);
@@ -485,6 +516,7 @@ static void reset_mc(struct rnd *r, struct rmc *m, bool leave_off)
 
 static void reset_mmc(struct rnd *r)
 {
+	check_logged(r);
 	vt_reset(r->t->mmc);
 	for (unsigned i = 0; i < RINGS; i++)
 		r->ring[i].used = false;
@@ -550,28 +582,9 @@ static void begin(struct rnd *r, struct vt *t)
 	}
 }
 
-struct logged { struct rnd *r; };
-static bool all_logged(void *ctx)
-{
-	struct rnd *r = ((struct logged *)ctx)->r;
-
-	for (unsigned i = 0; i < RINGS; i++)
-		if (r->ring[i].used && model_cdq(r->t->model, r->t->mmc, r->ring[i].r.id)) {
-			struct rmc *m = rmc_of(r, r->ring[i].cntlid);
-
-			read_ring(r, &r->ring[i]);
-			for (unsigned b = 0; m && !r->ring[i].overflowed && b < AREA; b++)
-				if (m->block[b].must_log)
-					return false;
-		}
-	return true;
-}
-
 /* Everything runs again, what is out completes, logs have named what they must, and every block is read. */
 static void end(struct rnd *r)
 {
-	struct logged l = { r };
-
 	for (unsigned i = 0; i < r->mcs; i++) {
 		struct rmc *m = &r->mc[i];
 		struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
@@ -586,7 +599,7 @@ static void end(struct rnd *r)
 				finish_op(r, m, &m->op[k]);
 			}
 	}
-	VEXPECT(r->t, vt_until(r->t, all_logged, &l, r->t->cmd_ns), "blocks were written while logging and are in no entry");
+	check_logged(r);
 	for (unsigned i = 0; i < r->mcs; i++) {
 		struct rmc *m = &r->mc[i];
 

@@ -113,6 +113,7 @@ static void drained(struct vt *t)
 		k[i] = vt_queue(mc, 1, &s, ST(S_OK));
 	}
 	vt_ring(mc, 1);
+	vt_wait(t, k[rng_below(&t->rng, 8)]); /* some have been done, some not even fetched */
 	vh_suspend(t->mmc, target(t), 1, false, ST(S_OK));
 	vt_reap_now(mc);
 	vh_dirty(t->mmc, mc, 64 * KIB, &v);
