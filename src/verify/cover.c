@@ -205,7 +205,8 @@ static unsigned classify(struct model *m, const struct vctl *c, const struct nvm
 		return !v ? VB_LOW : q && v >= q->slots ? VB_HIGH : VB_LEGAL;
 	case VK_LBA: return !v ? VB_LOW : v >= 0xfffffff0 ? VB_OVERFLOW : c->nss && v >= c->ns[0].blocks ? VB_HIGH : VB_LEGAL;
 	case VK_OPAQUE: return v ? VB_HIGH : VB_LEGAL;
-	case VK_CONST: break;
+	case VK_CONST: return v == f->max ? VB_LEGAL : VB_RSVD_VALUE;
+	case VK_FIXED: break;
 	}
 	return VB_LEGAL;
 }

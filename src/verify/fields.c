@@ -62,7 +62,7 @@ void vop_print(const struct nvme_sqe *s, struct buf *out)
 	}
 	buf_printf(out, "%s", vops[op].text);
 	for (unsigned i = 0; i < VF_COUNT; i++)
-		if (vfields[i].op == op && vfields[i].kind != VK_CONST && vf_get(s, (enum vfid)i))
+		if (vfields[i].op == op && vfields[i].kind != VK_CONST && vfields[i].kind != VK_FIXED && vf_get(s, (enum vfid)i))
 			buf_printf(out, " %s=%xh", vfields[i].name, vf_get(s, (enum vfid)i));
 }
 
@@ -71,6 +71,7 @@ bool vbin_exists(const struct vfield *f, enum vbin b)
 	static const uint16_t of[] = {
 #define BIN(x) (1 << VB_##x)
 		[VK_CONST] = BIN(LEGAL) | BIN(RSVD_VALUE),
+		[VK_FIXED] = BIN(LEGAL),
 		[VK_ENUM] = BIN(LEGAL) | BIN(HIGH) | BIN(RSVD_VALUE),
 		[VK_BIT] = BIN(LEGAL) | BIN(HIGH),
 		[VK_RESERVED] = BIN(LEGAL) | BIN(RSVD_BIT),

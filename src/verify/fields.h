@@ -29,6 +29,7 @@ enum vop { VOPS(VOP_ENUM_) VOP_COUNT, VOP_NONE = -1 };
 /* What a field means decides which values are legal, at the edge, or somebody else's. */
 enum vkind {
 	VK_CONST,	/* selects the operation: other values are reserved or another operation */
+	VK_FIXED,	/* selects it among many that are none of ours */
 	VK_ENUM,	/* 0..max legal, above reserved */
 	VK_BIT,
 	VK_RESERVED,	/* bits the book reserves: must be 0, need not be checked */
@@ -112,19 +113,19 @@ enum vkind {
 	F(GET_STATE, ou, 13, 0, 31, HIGH, 0)                          \
 	F(GET_STATE, uidx, 14, 0, 6, OPAQUE, 0)                       \
 	F(GET_STATE, numdl, 15, 0, 31, COUNT0, 0)                     \
-	F(SET_CDQ, fid, 10, 0, 7, CONST, 0x21)                        \
+	F(SET_CDQ, fid, 10, 0, 7, FIXED, 0x21)                        \
 	F(SET_CDQ, sv, 10, 31, 31, BIT, 0)                            \
 	F(SET_CDQ, cdqid, 11, 0, 15, CDQID, 0)                        \
 	F(SET_CDQ, rsvd11_16, 11, 16, 30, RESERVED, 0)                \
 	F(SET_CDQ, etpt, 11, 31, 31, BIT, 1)                          \
 	F(SET_CDQ, hp, 12, 0, 31, SLOT, 0)                            \
 	F(SET_CDQ, tpt, 13, 0, 31, SLOT, 0)                           \
-	F(GET_CDQ, fid, 10, 0, 7, CONST, 0x21)                        \
+	F(GET_CDQ, fid, 10, 0, 7, FIXED, 0x21)                        \
 	F(GET_CDQ, sel, 10, 8, 10, ENUM, 3)                           \
 	F(GET_CDQ, cdqid, 11, 0, 15, CDQID, 0)                        \
 	F(GET_CDQ, rsvd11_16, 11, 16, 30, RESERVED, 0)                \
 	F(GET_CDQ, etpt, 11, 31, 31, BIT, 1)                          \
-	F(FORMATS, cns, 10, 0, 7, CONST, 0x20)                        \
+	F(FORMATS, cns, 10, 0, 7, FIXED, 0x20)                        \
 	F(FORMATS, cntid, 10, 16, 31, OPAQUE, 0)                      \
 	F(FORMATS, csi, 11, 24, 31, OPAQUE, 0)                        \
 	F(LBA_STATUS, slba_lo, 10, 0, 31, LBA, 0)                     \

@@ -283,7 +283,8 @@ static uint32_t pick_field(struct rnd *r, const struct vfield *f, enum vfid id, 
 	unsigned n = 0;
 
 	switch (f->kind) {
-	case VK_CONST: return f->max;
+	case VK_CONST:
+	case VK_FIXED: return f->max;
 	case VK_ENUM: return chance(d, 90) ? (uint32_t)pick(d, f->max + 1) : MIN(all, f->max + 1 + (uint32_t)pick(d, 250));
 	case VK_BIT: return id == VF_SET_CDQ_sv ? chance(d, 4) : (uint32_t)pick(d, 2);
 	case VK_RESERVED: return chance(d, 98) ? 0 : 1u << pick(d, f->hi - f->lo + 1u);

@@ -342,6 +342,21 @@ static void aers_after_reset(struct vt *t)
 	vt_watch_silent(t->mmc);
 }
 
+static void reserved_select(struct vt *t)
+{
+	struct vring r = fresh(t, 64);
+	struct vmem m = vt_mem(t->mmc, VT_PAGE);
+
+	for (unsigned sel = 4; sel < 8; sel++) {
+		struct nvme_sqe s;
+
+		vop_init(&s, VOP_GET_CDQ);
+		vf_put(&s, VF_GET_CDQ_sel, sel);
+		vf_put(&s, VF_GET_CDQ_cdqid, r.id);
+		vt_do_data(t->mmc, 0, &s, &m, 512, ST(S_IF));
+	}
+}
+
 static void reserved_bits(struct vt *t)
 {
 	struct vring r = fresh(t, 64);
@@ -382,5 +397,6 @@ const struct vtest tests_ft[] = {
 	{ "FT-23", NEED_LOG, "EVT-07", events_after_reset, "a reset of the MMC drops pending events", "reset event" },
 	{ "FT-24", DUT_MMC | DUT_MEM, "EVT-07", aers_after_reset, "a reset of the MMC drops event requests without completing them", "reset event" },
 	{ "FT-25", NEED_LOG, "F-CQ-1", reserved_bits, "reserved bits of Set Features 21h", "reading" },
+	{ "FT-26", NEED_LOG, "FEAT-10", reserved_select, "reserved SEL of Get Features", "negative" },
 	{ .id = NULL }
 };

@@ -214,6 +214,13 @@ static void tiny_buffer(struct vt *t)
 	VEQ(t, l.cmpc, 1, "CMPC when nothing fits");
 	get(t, 0, 0, 24, &l);
 	VEQ(t, l.n, 1, "descriptors in 24 bytes");
+	{
+		struct nvme_sqe s = ask(t, 0, 0, 4); /* not even the head */
+		struct vmem m = vt_mem(t->mmc, VT_PAGE);
+
+		vt_reading(t, "Get LBA Status of one dword", "%s", nvme_status_name(vt_do_data(t->mmc, 0, &s, &m, 4, ST(S_OK, S_IF))));
+		VEXPECT(t, !m.p[4], "more than one dword was written");
+	}
 }
 
 enum { NEED = NEED_MM | DUT_NS | DUT_NS_MMC | DUT_RALBAS | DUT_DSM };

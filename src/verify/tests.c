@@ -17,6 +17,7 @@ const struct vgroup vgroups[] = {
 	{ "ST", "set controller state", tests_st },
 	{ "LA", "get LBA status", tests_la },
 	{ "RE", "resets", tests_re },
+	{ "XS", "every operation in every state", tests_xs },
 	{ "E2E", "whole moves", tests_e2e },
 	{ "RN", "random sequences", tests_rn },
 	{ NULL, NULL, NULL }
