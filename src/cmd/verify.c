@@ -27,8 +27,11 @@ _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 	OPT(V, id, "id", 'i', OPT_STR, "LIST", "only these tests"), \
 	OPT(V, checklist, "checklist", 0, OPT_STR, "LIST", "only tests of these statements (CDQ-07, NVM21_5_1_4_07)")
 #define OPT_DUT \
-	OPT(V, backend, "backend", 'b', OPT_STR, "NAME", "vfio-user or inprocess", .dflt = "vfio-user"), \
+	OPT(V, backend, "backend", 'b', OPT_STR, "NAME", "vfio-user, inprocess or ioctl", .dflt = "vfio-user"), \
 	OPT(V, socket, "socket", 's', OPT_STR, "LIST", "vfio-user sockets of the controllers, MMC and MCs in any order"), \
+	OPT(V, device, "device", 0, OPT_STR, "DEV", "ioctl: /dev/nvmeX, reading only"), \
+	OPT(V, device_again, "device-again", 0, OPT_STR, "DEV", "ioctl: the same again, to allow changes"), \
+	OPT(V, yes_destroy, "yes-destroy", 0, OPT_FLAG, NULL, "ioctl: and this too"), \
 	OPT(V, mcs, "mcs", 0, OPT_NUM, "N", "inprocess: migratable controllers", .dflt = "3"), \
 	OPT(V, no_hmlm, "no-hmlm", 0, OPT_FLAG, NULL, "inprocess: a subsystem without live migration")
 #define OPT_RUN \
@@ -96,7 +99,11 @@ static int open_dut(struct dut *d, const struct verify_vals *v, char *replay, si
 		snprintf(replay, cap, "--backend inprocess --mcs %" PRIu64 "%s", v->mcs, v->no_hmlm ? " --no-hmlm" : "");
 		return verify_rig_open(d, &rig, err);
 	}
-	return err_set(err, -EINVAL, "--backend is vfio-user or inprocess");
+	if (!strcmp(v->backend, "ioctl")) {
+		snprintf(replay, cap, "--backend ioctl --device %s", v->device ? v->device : "");
+		return dut_ioctl_open(d, v->device, v->device_again, v->yes_destroy, err);
+	}
+	return err_set(err, -EINVAL, "--backend is vfio-user, inprocess or ioctl");
 }
 
 static char *slurp(const char *path, struct err *err)

@@ -50,6 +50,7 @@ struct dut_ctrl {
 	char name[24];			/* in messages: "socket vm1.sock" */
 	struct port *port;		/* NULL: passthrough only */
 	/* Admin command without queues of our own: 0 and *cqe (DW0 and status only), or -errno. NULL: the port does it. */
+	void *pass_ctx;
 	int (*pass)(struct dut_ctrl *, const struct nvme_sqe *, void *data, uint32_t len, struct nvme_cqe *);
 	/* Interrupts of that vector since last asked. NULL: cannot be seen. */
 	uint64_t (*irqs)(struct dut_ctrl *, unsigned vector);

@@ -15,7 +15,7 @@ enum {
 
 struct rop { struct vcmd *k; bool out, write; uint64_t lba; uint32_t nlb; uint64_t seq; unsigned epoch; struct vmem buf; };
 /* What a block may hold: one of `n` writes; UNKNOWN: anything. */
-struct rblock { uint8_t n; bool busy, must_log; uint64_t cand[CANDS]; };
+struct rblock { uint8_t n; bool busy, must_log, named; uint64_t cand[CANDS]; };	/* named: by the log, since the last write was sent */
 struct rmc {
 	struct vctl *c;
 	struct rop op[OPS];
@@ -113,7 +113,7 @@ static void finish_op(struct rnd *r, struct rmc *m, struct rop *o)
 		settle_write(m, o, true);
 		for (uint32_t i = 0; i < o->nlb; i++)
 			if (o->epoch == m->epoch && logging(r, m))
-				m->block[o->lba + i].must_log = true;
+				m->block[o->lba + i].must_log = !m->block[o->lba + i].named; /* the entry may have come first */
 	}
 	vt_forget(o->k);
 	o->out = false;
@@ -181,6 +181,7 @@ static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
 		struct vmem one = { o->buf.p + i * lba, 0, lba };
 
 		m->block[o->lba + i].busy = true;
+		m->block[o->lba + i].named = false;
 		if (o->write)
 			vh_fill(&one, lba, seed_of(m, o->lba + i, o->seq));
 		else
@@ -220,7 +221,7 @@ static void read_ring(struct rnd *r, struct rring *g)
 			continue;
 		for (uint64_t b = 0; b < AREA; b++)
 			if (e.lbacir == 1 || b - e.slba < e.nlb)
-				m->block[b].must_log = false;
+				m->block[b].must_log = false, m->block[b].named = true;
 	}
 }
 
@@ -640,7 +641,7 @@ static bool try_steps(struct vt *t, const struct rstep *s, unsigned n)
 }
 
 /* Removes ever smaller pieces as long as what is left still fails. */
-static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why)
+static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why, struct buf *trace)
 {
 	struct rstep *part = calloc(n, sizeof(*part));
 	uint64_t end_ns = vt_now_ns() + SHRINK_NS;
@@ -653,10 +654,13 @@ static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why)
 			tries++;
 			t->deadline_ns = vt_now_ns() + SHRINK_NS;
 			t->verdict = VT_FAIL;
+			t->trace.len = 0;
 			if (!try_steps(t, part, n - piece) && t->verdict == VT_FAIL && !t->lost) {
 				n -= piece;
 				memcpy(s, part, n * sizeof(*s));
 				snprintf(why, sizeof(t->why), "%s", t->why);
+				trace->len = 0;
+				buf_add(trace, t->trace.data, t->trace.len);
 			} else {
 				at += piece;
 			}
@@ -684,11 +688,16 @@ void random_run(struct vt *t, unsigned n)
 	if (t->verdict == VT_FAIL && !t->lost) {
 		struct cov *keep = t->cov;
 
+		struct buf trace = { 0 };
+
+		buf_add(&trace, t->trace.data, t->trace.len);
 		t->cov = NULL; /* attempts are not coverage */
-		left = shrink(t, s, first, why);
-		t->trace.len = 0;
-		try_steps(t, s, left); /* once more, so that the trace is that of the shortest */
+		left = shrink(t, s, first, why, &trace);
 		t->cov = keep;
+		t->trace.len = 0;
+		if (!trace.failed)
+			buf_add(&t->trace, trace.data, trace.len);
+		buf_fini(&trace);
 		free(s);
 		vt_fail(t, "%.700s (%u steps, shrunk to %u)", why, first, left);
 	}

@@ -81,7 +81,7 @@ struct vctl {
 	struct dut_ctrl *dut;
 	struct port *port;
 	unsigned index;			/* in vt.ctl */
-	char name[8];			/* "MMC0", "MC1" */
+	char name[16];			/* "MMC0", "MC1" */
 	bool mmc, mapped, up;
 	uint16_t cntlid;
 	uint64_t cap;

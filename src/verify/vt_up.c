@@ -216,6 +216,8 @@ static void reset_all(struct vt *t)
 		for (unsigned i = 0; i < t->ctls; i++) {
 			struct vctl *c = &t->ctl[i];
 
+			if (!c->port)
+				c->used = c->reds = 0;
 			if (!c->port || (pass == 0) != c->mmc)
 				continue;
 			vt_disable(c);

@@ -44,13 +44,13 @@ def with_dut(fn):
 def suite(rig, dut):
     files = [rig.dir + '/r' + e for e in ('.json', '.xml', '.tap', '.html')]
     code, out, errs = verify('run', '--socket', dut.sockets, '--seed', '1', '--xfail', XFAIL, '--timeout', '%ds' % (5 * SLOWER),
-                             '--report', ','.join(files))
+                             '--report', ','.join(files), '--store', rig.dir + '/runs.db')
     need(code == 0, 'ended with', code, out[-4000:], errs)
     need(dut.serve.running(), 'the server died:', dut.serve.text()[-2000:])
     with open(files[0]) as f:
         r = json.load(f)
-    need(r['format'] == 'ferry-verify-1' and len(r['tests']) >= 50, 'tests:', len(r['tests']))
-    need(r['counts']['PASS'] >= 45, r['counts'])
+    need(r['format'] == 'ferry-verify-1' and len(r['tests']) >= 300, 'tests:', len(r['tests']))
+    need(r['counts']['PASS'] >= 290, r['counts'])
     need({'mmc', 'mc', 'mc2', 'ns', 'ns_mmc', 'irq'} <= set(r['capabilities']), 'what was seen of the server:', r['capabilities'])
     for t in r['tests']:
         need(t['verdict'] != 'SKIP' or t['why'], t['id'], 'is skipped without a reason')
@@ -63,6 +63,53 @@ def suite(rig, dut):
         page = f.read()
     need('<table id="checklist">' in page and 'http' not in page.replace('http-equiv', ''), 'the page is not alone')
     print('# ' + out.strip().splitlines()[-1], flush=True)
+    code, cov, errs = verify('coverage', rig.dir + '/runs.db', '--html', rig.dir + '/cov.html')
+    need(code == 0, code, errs)
+    for kind, least in (('field bins', 95), ('operation x status', 95), ('operation x state of the target', 95), ('operation after operation', 90)):
+        line = [l for l in cov.splitlines() if l.startswith(kind + ': ')]
+        hit, of = line[0].split(': ')[1].split(' of ')
+        need(int(hit) * 100 >= int(of) * least, kind, hit, 'of', of, cov)
+        print('# %s: %s of %s' % (kind, hit, of), flush=True)
+    with open(rig.dir + '/cov.html') as f:
+        page = f.read()
+    need('<table id="fields">' in page and 'http' not in page and '<script' not in page, 'the coverage page is not alone')
+    code, out, errs = verify('report', files[0])
+    need(code == 0 and 'reading' in out and 'SKIP' in out, code, out[:500], errs)
+    code, out, errs = verify('diff', files[0], files[0])
+    need(code == 0 and out == '0 tests differ\n', code, out, errs)
+
+
+def other_runs(rig, dut):
+    """A part of the suite, compared with another part; a store that two runs share."""
+    a, b, store = rig.dir + '/a.json', rig.dir + '/b.json', rig.dir + '/two.db'
+    for path, group in ((a, 'ID,RS'), (b, 'ID')):
+        code, out, errs = verify('run', '--socket', dut.sockets, '--seed', '3', '--group', group, '--report', path, '--store', store)
+        need(code == 0, code, out, errs)
+    code, out, _ = verify('diff', a, b)
+    need(code == 1 and 'RS-01    PASS -> not run' in out, code, out)
+    code, out, errs = verify('coverage', store)
+    need(code == 0 and out.startswith('2 runs\n') and 'RESUME=3A' not in out and 'vop_init(&s, VOP_SET_STATE)' in out, code, out[:2000], errs)
+    code, _, errs = verify('coverage', rig.dir + '/none.db')
+    need(code == 1 and not os.path.exists(rig.dir + '/none.db'), code, errs)
+    code, _, errs = verify('report', dut.ini)
+    need(code == 2 and 'is not a report' in errs, code, errs)
+    code, out, errs = verify('run', '--socket', dut.sockets, '--checklist', 'NVM21_5_1_17_1_2_01')
+    need(code == 0 and 'RS' in out, 'chosen by the id of a statement:', code, out, errs)
+
+
+def without_hmlm(rig, dut):
+    """A subsystem without live migration: what it rests on runs, the rest says why not."""
+    path = rig.dir + '/plain.json'
+    code, out, errs = verify('run', '--backend', 'inprocess', '--no-hmlm', '--seed', '1', '--report', path)
+    need(code == 0, code, out, errs)
+    with open(path) as f:
+        tests = json.load(f)['tests']
+    for t in tests:
+        if t['group'] in ('BA', 'IO'):
+            need(t['verdict'] == 'PASS', t['id'], t['verdict'], t['why'])
+        elif t['verdict'] == 'SKIP':
+            need('HMLMS' in t['why'] or 'queues and PRPs' in t['why'] or t['why'], t['id'], t['why'])
+    need(sum(t['verdict'] == 'SKIP' for t in tests) > 200, 'too much ran without an MMC')
 
 
 def replay_line(rig, dut):
@@ -81,7 +128,8 @@ def replay_line(rig, dut):
 
 def refusals(rig, dut):
     for args, want in ((['--socket', rig.dir + '/nothing.sock'], 'cannot connect'), ([], 'which sockets'),
-                       (['--backend', 'magic'], '--backend is'), (['--socket', dut.sockets, '--xfail', rig.dir + '/no'], 'cannot be read')):
+                       (['--backend', 'magic'], '--backend is'), (['--backend', 'ioctl'], 'which device'),
+                       (['--backend', 'ioctl', '--device', '/dev/null', '--yes-destroy'], 'name the device twice'), (['--socket', dut.sockets, '--xfail', rig.dir + '/no'], 'cannot be read')):
         code, _, errs = verify('run', *args)
         need(code == 2 and want in errs, args, code, errs)
     code, _, errs = verify('list', '--group', 'NOSUCH')
@@ -105,7 +153,7 @@ def mmc_given_away(rig, dut):
 
 
 TESTS = [('verify_suite', suite), ('verify_replay_line', replay_line), ('verify_refusals', refusals),
-         ('verify_dead_server', dead_server), ('verify_mmc_given_away', mmc_given_away)]
+         ('verify_other_runs', other_runs), ('verify_without_hmlm', without_hmlm), ('verify_dead_server', dead_server), ('verify_mmc_given_away', mmc_given_away)]
 if __name__ == '__main__':
     only = sys.argv[1:]
     run_tests([(n, with_dut(f)) for n, f in TESTS if not only or n in only])
