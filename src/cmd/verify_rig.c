@@ -10,7 +10,7 @@
 #include "env/linux/loop.h"
 #include "host/port_loop.h"
 
-enum { BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000, DELAY_NS = 60000 };
+enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000, DELAY_NS = 60000 };
 
 struct vrig_side { struct nvme_ctrl *ctrl; struct devloop loop; uint64_t irqs[VECTORS]; };
 struct vrig {
@@ -110,28 +110,28 @@ static int add_side(struct vrig *r, struct dut *d, bool mmc, struct err *err)
 }
 
 /* Every MC has a namespace of its own under NSID 1 and shares the one it knows as 2; the MMC sees all, under other numbers. */
-static int add_namespaces(struct vrig *r, unsigned first, struct err *err)
+static int add_namespaces(struct vrig *r, unsigned first, struct err *err) /* first: of the MCs */
 {
 	struct nvme_ns *shared = add_ns(r, 100, err);
 	int rc = shared ? 0 : -ENOMEM;
 
-	if (!rc && first)
-		rc = nvme_ctrl_attach(r->side[0].ctrl, 100, shared);
+	for (unsigned k = 0; !rc && k < first; k++)
+		rc = nvme_ctrl_attach(r->side[k].ctrl, 100, shared);
 	for (unsigned i = first; !rc && i < r->sides; i++) {
 		struct nvme_ns *own = add_ns(r, 10 + i, err);
 
 		rc = own ? nvme_ctrl_attach(r->side[i].ctrl, 1, own) : -ENOMEM;
 		if (!rc)
 			rc = nvme_ctrl_attach(r->side[i].ctrl, 2, shared);
-		if (!rc && first)
-			rc = nvme_ctrl_attach(r->side[0].ctrl, 10 + i, own);
+		for (unsigned k = 0; !rc && k < first; k++)
+			rc = nvme_ctrl_attach(r->side[k].ctrl, 10 + i, own);
 	}
 	return rc;
 }
 
 int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err *err)
 {
-	unsigned mcs = MIN(cfg->mcs ? cfg->mcs : 3u, (unsigned)DUT_CTRLS - 1);
+	unsigned mcs = MIN(cfg->mcs ? cfg->mcs : 3u, (unsigned)DUT_CTRLS - MMCS);
 	struct nvme_subsys_cfg c = { .no_hmlm = cfg->no_hmlm, .max_udmq = cfg->max_udmq ? cfg->max_udmq : (uint16_t)MAX(mcs - 1, 1u) };
 	struct vrig *r = calloc(1, sizeof(*r));
 	int rc;
@@ -149,12 +149,12 @@ int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err 
 	snprintf(c.nqn, sizeof(c.nqn), "nqn.2026-01.org.ferry:verify");
 	r->ss = r->env ? nvme_subsys_new(&c, err) : NULL;
 	rc = r->ss ? 0 : -ENOMEM;
-	if (!rc && !cfg->no_hmlm)
+	for (unsigned i = 0; !rc && !cfg->no_hmlm && i < MMCS; i++)
 		rc = add_side(r, d, true, err);
 	for (unsigned i = 0; !rc && i < mcs; i++)
 		rc = add_side(r, d, false, err);
 	if (!rc)
-		rc = add_namespaces(r, !cfg->no_hmlm, err);
+		rc = add_namespaces(r, cfg->no_hmlm ? 0 : MMCS, err);
 	if (rc)
 		dut_close(d);
 	return rc;

@@ -16,7 +16,7 @@ class Dut:
         self.ini, self.mmc = rig.dir + '/dut.ini', rig.dir + '/mmc.sock'
         text = '[server]\nname=dut\nrun_dir=%s/dut\nstate_dir=%s/dut-state\nmmc_socket=%s\n' % (rig.dir, rig.dir, self.mmc)
         for i in (1, 2, 3):
-            text += '[namespace d%d]\nsize=16M\nblock=512\nbackend=ram\n[guest vm%d]\nnamespaces=d%d\n%s' % (
+            text += '[namespace d%d]\nsize=16M\nblock=512\nbackend=ram\ndelay=20us\n[guest vm%d]\nnamespaces=d%d\n%s' % (
                 i, i, i, 'doorbells=trapped\n' if i == 1 else '')
         with open(self.ini, 'w') as f:
             f.write(text)
