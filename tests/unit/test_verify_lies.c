@@ -33,6 +33,7 @@ struct liar {
 	unsigned told, n;
 };
 static struct liar liar;
+enum { MC = 2 };			/* the first migratable controller: two MMCs come before it */
 
 static uint8_t *mem(struct liar *l, unsigned ctrl, uint64_t iova, uint64_t len)
 {
@@ -370,7 +371,7 @@ ENTRY_LIE(entry_never_suspended, { if ((e[31] >> 1 & 7) == 3) e[31] = (uint8_t)(
 /* A write where nobody allowed one: behind the admin queue, on its guard page. */
 static void stray(struct liar *l)
 {
-	struct side *s = &l->side[1];
+	struct side *s = &l->side[MC];
 
 	if (s->mem && l->told && !l->n++)
 		s->mem[s->asq - s->iova + 4096 + 100] = 1;
@@ -385,7 +386,7 @@ static void suspended_dma(struct liar *l, unsigned c, const struct nvme_sqe *s, 
 static void suspended_dma_turn(struct liar *l)
 {
 	if (l->told && l->told++ == 20)
-		l->side[1].mem[l->side[1].bytes - 1] ^= 1;
+		l->side[MC].mem[l->side[MC].bytes - 1] ^= 1;
 }
 
 static const struct lie lies[] = {
