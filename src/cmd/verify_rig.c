@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/rng.h"
 #include "block/block.h"
 #include "device/nvme/subsys.h"
 #include "env/linux/loop.h"
 #include "host/port_loop.h"
 
-enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000, DELAY_NS = 60000 };
+enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000 };
 
 struct vrig_side { struct nvme_ctrl *ctrl; struct devloop loop; uint64_t irqs[VECTORS]; };
 struct vrig {
@@ -78,16 +79,81 @@ static void rig_close(struct dut *d)
 	rig_of_dut = NULL;
 }
 
-static uint64_t clock_ns(void *ctx) { return env_now_ns(ctx); }
+/* ---- a medium whose effect comes late, and not in order: without it nothing would ever be under way when the verifier looks, and a log
+ * that runs ahead of its data would look like one that does not. A request waits here for a few turns before it reaches the RAM. */
+
+enum { TURNS_MAX = 12 };
+struct late { struct blk b; struct list held; struct rng rng; uint64_t turn; };
+
+static int late_submit(struct blk *b, struct blk_io *io)
+{
+	struct late *l = CONTAINER_OF(b, struct late, b);
+
+	io->priv[0] = l->turn + rng_below(&l->rng, TURNS_MAX); /* ours until it goes below */
+	list_push(&l->held, &io->link);
+	return 0;
+}
+
+static int late_poll(struct blk *b)
+{
+	struct late *l = CONTAINER_OF(b, struct late, b);
+	struct list due;
+	int n = blk_poll(b->below);
+
+	l->turn++;
+	list_init(&due);
+	LIST_EACH(&l->held, it)
+		if (LIST_ENTRY(it, struct blk_io, link)->priv[0] <= l->turn) {
+			list_del(it);
+			list_push(&due, it);
+		}
+	for (struct list *it; (it = list_pop(&due)); n++) {
+		struct blk_io *io = LIST_ENTRY(it, struct blk_io, link);
+		int rc = blk_submit(b->below, io);
+
+		if (rc == -EAGAIN)
+			list_push(&l->held, it);
+		else if (rc)
+			io->done(io, rc == BLK_DONE ? 0 : rc);
+	}
+	return n;
+}
+
+static int late_next(struct blk *b, uint64_t lba, uint64_t *start, uint64_t *len) { return blk_next_allocated(b->below, lba, start, len); }
+static int late_fd(struct blk *b) { return b->below->ops->wait_fd(b->below); }
+static void late_close(struct blk *b)
+{
+	blk_close(b->below);
+	free(CONTAINER_OF(b, struct late, b));
+}
+static const struct blk_ops late_ops = { .name = "late", .submit = late_submit, .poll = late_poll, .next_allocated = late_next,
+					 .wait_fd = late_fd, .close = late_close };
+
+static struct blk *late_open(struct blk *below, uint64_t seed, struct err *err)
+{
+	struct late *l = below ? calloc(1, sizeof(*l)) : NULL;
+
+	if (!l) {
+		if (below)
+			blk_close(below);
+		err_set(err, -ENOMEM, "no memory");
+		return NULL;
+	}
+	l->b = *below;
+	l->b.ops = &late_ops;
+	l->b.below = below;
+	l->rng.s = seed;
+	list_init(&l->held);
+	return &l->b;
+}
+
+/* ---- the subsystem */
 
 static struct nvme_ns *add_ns(struct vrig *r, uint32_t nsid, struct err *err)
 {
 	struct nvme_ns_ids ids = { .nguid = { 0xfe, 0x44, 0x79, (uint8_t)nsid }, .uuid = { 0xaa, (uint8_t)nsid } };
-	struct blk *b = blk_ram_open(BLOCK, BLOCKS, err);
+	struct blk *b = late_open(blk_ram_open(BLOCK, BLOCKS, err), nsid, err);
 
-	/* A medium that takes its time, or nothing would ever be under way when the verifier looks. */
-	if (b)
-		b = blk_delay_open(b, 0, DELAY_NS, nsid, clock_ns, r->env, err);
 
 	return b ? nvme_ns_add(r->ss, nsid, b, &ids, err) : NULL;
 }

@@ -405,6 +405,43 @@ static void vendor_round_trip(struct vt *t)
 	VEXPECT(t, !memcmp(again.p + 48, p.image.p + 48, p.len - 48), "the NVMe part read back differs");
 }
 
+/* A vendor's part whose meaning we know (docs/stream.md): the admin queue goes on where it was, and the guest reads the controller it knew. */
+static void vendor_admin(struct vt *t)
+{
+	static const uint8_t known[16] = FERRY_STATE_UUID;
+
+	for (unsigned n = 0; n < 130; n += 43) { /* different positions and phases of an admin queue of 64 */
+		struct vmem f, image, id;
+		struct pair p;
+		uint32_t len;
+
+		if (n)
+			vt_fresh(t);
+		vh_identify(t->mmc, 0x20, 0, 0, 0, &f, ST(S_OK));
+		if (!f.p[1] || memcmp(f.p + 2 + 2 * f.p[0], known, 16))
+			vt_skip(t, "the vendor format at index 1 is not one we know");
+		for (unsigned i = 0; i < n; i++)
+			vh_feature(t->mc[0], false, NVME_FID_TEMP, 0, 0, ST(S_OK));
+		p = prepare(t);
+		len = vh_image(t->mmc, p.from, 1, 1, &image);
+		vh_set(t->mmc, p.to->cntlid, ONLY, 1, 1, 0, &image, len / 4, ST(S_OK));
+		vh_adopt(p.to, p.from);
+		memcpy(p.to->acq.p, p.from->acq.p, p.to->acq.len);
+		memcpy(p.to->asq.p, p.from->asq.p, p.to->asq.len);
+		p.to->sq[0].tail = p.from->sq[0].tail;
+		p.to->sq[0].head = p.from->sq[0].head;
+		p.to->cq[0].head = p.from->cq[0].head;
+		p.to->cq[0].phase = p.from->cq[0].phase;
+		vh_resume(t->mmc, p.to->cntlid, ST(S_OK));
+		vh_identify(p.to, NVME_CNS_CTRL, 0, 0, 0, &id, ST(S_OK));
+		VEXPECT(t, !memcmp(id.p, &p.from->id, 588), "Identify Controller at the target is not what the guest knew");
+		for (unsigned i = 0; i < 70; i++)
+			vh_feature(p.to, false, NVME_FID_TEMP, 0, 0, ST(S_OK));
+		vh_write(p.to, 1, p.to->ns[0].nsid, 9, 1, 77, ST(S_OK));
+		vh_read_is(p.to, 2, p.to->ns[0].nsid, 9, 1, 77);
+	}
+}
+
 /* The first completion after the move, at every position of a ring of 8. */
 static void phases(struct vt *t)
 {
@@ -523,5 +560,6 @@ const struct vtest tests_st[] = {
 	{ "ST-28", NEED, "SCS-05", mc_reset_inside, "a reset of the target inside a sequence", "reset reading" },
 	{ "ST-29", NEED, "SCS-11", bad_cntlid, "controllers that are not there, and the MMC", "negative" },
 	{ "ST-30", NEED, "SCS-14", huge, "NUMD whose bytes do not fit into 32 bits", "negative hostile" },
+	{ "ST-31", NEED, "SCS-19 E2E-12", vendor_admin, "a vendor's part we know: admin queue and identity go on", NULL },
 	{ .id = NULL }
 };
