@@ -97,6 +97,18 @@ def other_runs(rig, dut):
     need(code == 0 and 'RS' in out, 'chosen by the id of a statement:', code, out, errs)
 
 
+def same_seed(rig, dut):
+    """In one process nothing but the seed decides: the same commands, test by test."""
+    runs = []
+    for i in (1, 2):
+        path = '%s/seed-%d.json' % (rig.dir, i)
+        code, out, errs = verify('run', '--backend', 'inprocess', '--seed', '42', '--group', 'TS,SU,E2E,RN', '--quiet', '1ms', '--report', path)
+        need(code == 0, code, out, errs)
+        with open(path) as f:
+            runs.append({t['id']: t['commands'] for t in json.load(f)['tests'] if t['group'] in ('E2E', 'RN')})
+    need(runs[0] == runs[1] and sum(runs[0].values()) > 10000, 'differ:', runs)
+
+
 def without_hmlm(rig, dut):
     """A subsystem without live migration: what it rests on runs, the rest says why not."""
     path = rig.dir + '/plain.json'
@@ -153,7 +165,7 @@ def mmc_given_away(rig, dut):
 
 
 TESTS = [('verify_suite', suite), ('verify_replay_line', replay_line), ('verify_refusals', refusals),
-         ('verify_other_runs', other_runs), ('verify_without_hmlm', without_hmlm), ('verify_dead_server', dead_server), ('verify_mmc_given_away', mmc_given_away)]
+         ('verify_other_runs', other_runs), ('verify_without_hmlm', without_hmlm), ('verify_same_seed', same_seed), ('verify_dead_server', dead_server), ('verify_mmc_given_away', mmc_given_away)]
 if __name__ == '__main__':
     only = sys.argv[1:]
     run_tests([(n, with_dut(f)) for n, f in TESTS if not only or n in only])
