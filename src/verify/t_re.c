@@ -94,6 +94,86 @@ static void mc_kinds(struct vt *t)
 	}
 }
 
+/* ---- every kind of reset, of either side, in every phase of a move */
+
+enum phase { IDLE, QUEUE, LOGGING, TRACKING, SUSPENDED, PARTIAL, COMMITTED, RESUMED, PHASES };
+
+static uint16_t go_to(struct vt *t, enum phase p)
+{
+	struct vring r = { 0 };
+	struct vmem m = vt_mem(t->mmc, VT_PAGE);
+	struct nvme_state_head h = { .nvmecss = le64_of(2) }; /* an image without queues */
+
+	memcpy(m.p, &h, sizeof(h));
+	if (p >= QUEUE)
+		vh_cdq(t->mmc, target(t), 64, &r, ST(S_OK));
+	if (p >= LOGGING)
+		vh_log(t->mmc, r.id, 1, ST(S_OK));
+	if (p >= TRACKING)
+		vh_track_all(t->mmc, t->mc[0]);
+	if (p >= SUSPENDED)
+		vh_suspend(t->mmc, target(t), 1, false, ST(S_OK));
+	if (p == PARTIAL)
+		vh_set(t->mmc, target(t), 1, 1, 0, 0, &m, 12, ST(S_OK));
+	if (p >= COMMITTED)
+		vh_set(t->mmc, target(t), 3, 1, 0, 0, &m, 14, ST(S_OK));
+	if (p == RESUMED)
+		vh_resume(t->mmc, target(t), ST(S_OK));
+	return r.id;
+}
+
+/* Afterwards a whole new round is possible: nothing of the old one is in its way. */
+static void new_round(struct vt *t)
+{
+	struct vctl *mc = t->mc[0];
+	struct vring r = vh_logging(t->mmc, mc, 64);
+	struct vmem image;
+
+	vh_track_all(t->mmc, mc);
+	vt_io_make(mc, 1, 16);
+	vh_write(mc, 1, mc->ns[0].nsid, 5, 2, 9, ST(S_OK));
+	vh_covered(&r, mc->ns[0].mmc_nsid, 5, 2, NULL);
+	vh_suspend(t->mmc, target(t), 1, true, ST(S_OK));
+	vh_image(t->mmc, mc, 1, 0, &image);
+	VEQ(t, image.p[50] + image.p[52], 2, "queues in the state of the new round");
+	vh_resume(t->mmc, target(t), ST(S_OK));
+	vh_read_is(mc, 1, mc->ns[0].nsid, 5, 2, 9);
+}
+
+static void every_phase(struct vt *t, bool mmc)
+{
+	for (unsigned p = 0; p < PHASES; p++)
+		for (unsigned k = 0; k < KINDS; k++) {
+			struct vmem m;
+			uint16_t id;
+
+			if (!can(t, k))
+				continue;
+			vt_fresh(t);
+			id = go_to(t, p);
+			vt_trace(t, "reset in phase %u", p);
+			reset(mmc ? t->mmc : t->mc[0], k);
+			if (!(vt_reg(t->mmc, NVME_REG_CSTS, 4) & 1))
+				vt_fresh(t); /* an MC's subsystem reset may take the MMC with it */
+			m = vt_mem(t->mmc, VT_PAGE);
+			if (mmc) {
+				vh_get_cdq(t->mmc, id ? id : 1, NULL, NULL, NULL, ST(S_37));
+				vh_receive(t->mmc, target(t), &m, VT_PAGE, ST(S_1F, S_IF));
+				vh_resume(t->mmc, target(t), ST(S_3A, S_OK)); /* X2 */
+				vt_reset(t->mc[0]);
+			} else {
+				vh_resume(t->mmc, target(t), ST(S_3A, S_SEQ)); /* a partial image may outlive its controller's reset */
+				vh_get(t->mmc, target(t), 1, 0, 0, &m, 56, ST(S_OK));
+				VEQ(t, le32_get(t->last.dw0) & 1, 0, "CSUP after a reset of the controller");
+				vt_reset(t->mmc);
+			}
+			new_round(t);
+		}
+}
+
+static void mmc_every_phase(struct vt *t) { every_phase(t, true); }
+static void mc_every_phase(struct vt *t) { every_phase(t, false); }
+
 static void log_after_mc_reset(struct vt *t)
 {
 	struct vring r = vh_logging(t->mmc, t->mc[0], 64);
@@ -225,5 +305,7 @@ const struct vtest tests_re[] = {
 	{ "RE-07", NEED_MM, "SUS-15", shutdown_suspended, "shutdown of a suspended controller", "reset reading" },
 	{ "RE-08", NEED_CDQ | DUT_MMC2, "X-03", two_mmcs, "two MMCs cannot log the same controller", "negative" },
 	{ "RE-09", NEED_MM | DUT_SANITIZE | DUT_DESTROY, "X-11", during_sanitize, "the family during a Sanitize", "destructive" },
+	{ "RE-10", NEED_LOG | DUT_THMCS | DUT_FLR, "CDQ-21 TR-11 SUS-17 V-RE-4", mmc_every_phase, "each reset of the MMC in each phase of a move", "reset stress" },
+	{ "RE-11", NEED_LOG | DUT_THMCS | DUT_FLR, "SUS-16 CDQ-22 V-RE-4 V-RE-6", mc_every_phase, "each reset of the MC in each phase of a move", "reset stress" },
 	{ .id = NULL }
 };

@@ -142,6 +142,8 @@ static uint8_t *next_entry(struct liar *l)
 
 /* ---- running one test under one lie */
 
+enum { WHY = 900 };
+
 static enum vt_verdict run(const struct lie *lie, const char *id, char *why)
 {
 	struct verify_rig_cfg rig = { 0 };
@@ -170,9 +172,9 @@ static enum vt_verdict run(const struct lie *lie, const char *id, char *why)
 		d.ctx = &liar;
 		if (!vrun_run(&r, &d, &cfg, &err) && r.results == 1) {
 			v = r.result[0].verdict;
-			snprintf(why, 200, "%.190s", r.result[0].why);
+			snprintf(why, WHY, "%.*s", WHY - 1, r.result[0].why);
 		} else {
-			snprintf(why, 200, "%.190s", err.text);
+			snprintf(why, WHY, "%.*s", WHY - 1, err.text);
 		}
 		liar.lie = NULL;
 		vrun_free(&r);
@@ -218,7 +220,7 @@ static void negatives(const char *name, void (*tell)(struct liar *, unsigned, co
 	for (unsigned i = 0; vtest_at(i); i++) {
 		const struct vtest *t = vtest_at(i);
 		enum vt_verdict v;
-		char why[200];
+		char why[WHY];
 
 		if (!vtest_lists(t->tags, "negative") || vtest_in_group(t, "BA") || vtest_in_group(t, "IO"))
 			continue;
@@ -418,7 +420,7 @@ TEST(without_lies_they_pass)
 	static const struct lie none = { "none", NULL, NULL, NULL };
 
 	for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
-		char why[200] = "";
+		char why[WHY] = "";
 		enum vt_verdict v = run(&none, lies[i].test, why);
 
 		if (v != VT_PASS)
@@ -431,7 +433,7 @@ TEST(each_lie_is_noticed)
 	unsigned bad = 0;
 
 	for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
-		char why[200] = "";
+		char why[WHY] = "";
 		enum vt_verdict v = run(&lies[i], lies[i].test, why);
 
 		if (v != VT_FAIL && v != VT_ERROR) { /* ERROR: nothing can even be started with such a device */
@@ -440,6 +442,23 @@ TEST(each_lie_is_noticed)
 		}
 	}
 	EXPECT_EQ(bad, 0);
+}
+
+/* A random sequence that fails is cut down to the few steps that matter. */
+TEST(sequences_are_shrunk)
+{
+	static const struct lie lie = { "everything succeeds", NULL, all_succeed, NULL };
+	char why[WHY] = "", *at;
+	unsigned from = 0, to = 0;
+
+	EXPECT_EQ(run(&lie, "RN-02", why), VT_FAIL);
+	at = strstr(why, " steps, shrunk to ");
+	EXPECT(at != NULL);
+	while (at > why && at[-1] >= '0' && at[-1] <= '9')
+		at--;
+	EXPECT_EQ(sscanf(at, "%u steps, shrunk to %u", &from, &to), 2);
+	EXPECT_EQ(from, 300);
+	EXPECT(to >= 1 && to <= 5);
 }
 
 /* A device that stops answering: this test fails, the ones after it are errors, and nothing hangs. */
@@ -451,7 +470,7 @@ static void never(struct liar *l, unsigned c, const struct nvme_sqe *s, struct n
 TEST(silence_is_a_failure)
 {
 	const struct lie lie = { "silence", NULL, never, NULL };
-	char why[200] = "";
+	char why[WHY] = "";
 	enum vt_verdict v = run(&lie, "ID-18", why);
 
 	EXPECT(v == VT_FAIL || v == VT_ERROR);
