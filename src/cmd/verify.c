@@ -205,9 +205,11 @@ static int cmd_coverage(const struct command *self, void *vals, int argc, char *
 	struct buf text = { 0 }, page = { 0 };
 	unsigned runs = 0;
 	uint32_t caps = 0;
-	int rc = c ? store_coverage(argv[0], c, &caps, &runs, &err) : -ENOMEM;
+	int rc = c ? 0 : -ENOMEM;
 
-	(void)self, (void)argc;
+	(void)self;
+	for (int i = 0; !rc && i < argc; i++)
+		rc = store_coverage(argv[i], c, &caps, &runs, &err);
 	if (!rc) {
 		cov_holes(c, caps, &text);
 		printf("%u runs\n%.*s", runs, (int)text.len, (char *)text.data);
@@ -322,6 +324,6 @@ const struct command verify_commands[] = {
 	{ "replay", "", "run again exactly as a failure said (run with --seed and --id)", NULL, o_run, 0, 0, cmd_run },
 	{ "report", "FILE.json", "say again what a run found, with the readings it took", NULL, NULL, 1, 1, cmd_report },
 	{ "diff", "A.json B.json", "compare the verdicts of two runs", NULL, NULL, 2, 2, cmd_diff },
-	{ "coverage", "STORE", "add up the coverage of all runs of a store and list the holes", NULL, o_coverage, 1, 1, cmd_coverage },
+	{ "coverage", "STORE...", "add up the coverage of all runs of stores and list the holes", NULL, o_coverage, 1, 64, cmd_coverage },
 	{ .name = NULL }
 };

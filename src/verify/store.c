@@ -152,8 +152,6 @@ int store_coverage(const char *path, struct cov *c, uint32_t *caps, unsigned *ru
 	rc = open_db(path, &db, err);
 	if (rc)
 		return rc;
-	*caps = 0;
-	*runs = 0;
 	rc = sqlite3_prepare_v2(db, "SELECT caps FROM run", -1, &s, NULL);
 	while (!rc && sqlite3_step(s) == SQLITE_ROW) {
 		*caps |= (uint32_t)sqlite3_column_int64(s, 0);

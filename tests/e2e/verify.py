@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`ferry verify` as people use it: against a real `ferry serve` over sockets, with every shape of report; and what it says when things
 are wrong. Known failures of our own device are in verify_xfail.txt, each with its reason; a test that passes though it is listed fails."""
-import json, os, subprocess, sys, xml.dom.minidom
+import json, os, shutil, subprocess, sys, xml.dom.minidom
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from rig import FERRY, SLOWER, Rig, ferry, need, run_tests, until
@@ -89,12 +89,42 @@ def other_runs(rig, dut):
     need(code == 1 and 'RS-01    PASS -> not run' in out, code, out)
     code, out, errs = verify('coverage', store)
     need(code == 0 and out.startswith('2 runs\n') and 'RESUME=3A' not in out and 'vop_init(&s, VOP_SET_STATE)' in out, code, out[:2000], errs)
+    code, twice, errs = verify('coverage', store, store)
+    need(code == 0 and twice.startswith('4 runs\n') and twice.splitlines()[1:] == out.splitlines()[1:], code, twice[:300], errs)
     code, _, errs = verify('coverage', rig.dir + '/none.db')
     need(code == 1 and not os.path.exists(rig.dir + '/none.db'), code, errs)
     code, _, errs = verify('report', dut.ini)
     need(code == 2 and 'is not a report' in errs, code, errs)
     code, out, errs = verify('run', '--socket', dut.sockets, '--checklist', 'NVM21_5_1_17_1_2_01')
     need(code == 0 and 'RS' in out, 'chosen by the id of a statement:', code, out, errs)
+
+
+def in_a_browser(rig, dut):
+    """Both pages, opened: what the browser made of them has every test and every field."""
+    chromium = shutil.which('chromium') or shutil.which('chromium-browser')
+    if not chromium:
+        print('# SKIP the pages are not opened: no chromium here', flush=True)
+        return
+    page, cov, report = rig.dir + '/run.html', rig.dir + '/cov.html', rig.dir + '/run.json'
+    code, out, errs = verify('run', '--backend', 'inprocess', '--seed', '1', '--report', page + ',' + report, '--store', rig.dir + '/b.db')
+    need(code == 0, code, out, errs)
+    code, _, errs = verify('coverage', rig.dir + '/b.db', '--html', cov)
+    need(code == 0, errs)
+    with open(report) as f:
+        tests = json.load(f)['tests']
+
+    def dom(path):
+        p = subprocess.run([chromium, '--headless', '--no-sandbox', '--disable-gpu', '--user-data-dir=' + rig.dir + '/browser', '--dump-dom',
+                            'file://' + path], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120 * SLOWER)
+        need(p.returncode == 0, p.returncode, p.stderr[-1000:])
+        return p.stdout
+    d = dom(page)
+    table = d.split('<table id="tests">')[1].split('</table>')[0]
+    need(table.count('<tr>') == len(tests) + 1, 'rows:', table.count('<tr>'), 'tests:', len(tests))
+    need(all('<td>%s</td>' % t['id'] in table for t in tests), 'a test is missing in the page')
+    need('<h1>ferry verify: as expected</h1>' in d, d[:500])
+    d = dom(cov)
+    need(d.split('<table id="fields">')[1].split('</table>')[0].count('<tr>') > 80 and '<table id="pairs">' in d, d[:500])
 
 
 def same_seed(rig, dut):
@@ -165,7 +195,7 @@ def mmc_given_away(rig, dut):
 
 
 TESTS = [('verify_suite', suite), ('verify_replay_line', replay_line), ('verify_refusals', refusals),
-         ('verify_other_runs', other_runs), ('verify_without_hmlm', without_hmlm), ('verify_same_seed', same_seed), ('verify_dead_server', dead_server), ('verify_mmc_given_away', mmc_given_away)]
+         ('verify_other_runs', other_runs), ('verify_without_hmlm', without_hmlm), ('verify_same_seed', same_seed), ('verify_in_a_browser', in_a_browser), ('verify_dead_server', dead_server), ('verify_mmc_given_away', mmc_given_away)]
 if __name__ == '__main__':
     only = sys.argv[1:]
     run_tests([(n, with_dut(f)) for n, f in TESTS if not only or n in only])
