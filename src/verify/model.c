@@ -355,12 +355,12 @@ static void judge_log(struct model *m, struct verdict *v, const struct vctl *mmc
 		must(v, S_37);
 		return;
 	}
-	if (lact == 1 && q->logging && !q->full)
-		q->slots > 1 ? may(v, S_37) : may(v, S_3B);
-	if (lact == 1)
+	if (lact == 1 && q->logging && q->room)
+		must(v, S_37);
+	else if (lact == 1 && q->logging)
+		may(v, S_37); /* or it had overflowed, and logging had ended */
+	if (lact == 1 && !q->room)
 		may(v, S_3B); /* full, if nobody gave slots back */
-	if (lact == 1 && q->logging)
-		may(v, S_37); /* success only where it had overflowed */
 	if (lact == 0 && !q->logging)
 		may(v, S_IF), may(v, S_37);
 }

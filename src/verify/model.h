@@ -16,7 +16,8 @@ enum mstate { MSTATES(MSTATE_ENUM_) MS_COUNT };
 const char *mstate_name(unsigned);
 
 enum { MODEL_CDQS = 32, MODEL_SET = 24 };
-struct mcdq { bool live, logging, full; struct vctl *mmc; uint16_t id, cntlid; uint32_t slots; };
+/* room: whoever drives it knows that it cannot have overflowed. */
+struct mcdq { bool live, logging, room; struct vctl *mmc; uint16_t id, cntlid; uint32_t slots; };
 struct mctrl {
 	struct vctl *c;
 	bool enabled, suspended, partial, committed, unsure;	/* unsure: a reading of the text decides, ask the controller */

@@ -24,7 +24,7 @@ struct rmc {
 	bool queue;			/* SQ and CQ 1 exist */
 	unsigned epoch;			/* changes with everything that touches its logging */
 };
-struct rring { struct vmem mem; struct vring r; bool used, overflowed; uint16_t cntlid; };
+struct rring { struct vmem mem; struct vring r; bool used, overflowed; uint16_t cntlid; uint64_t told; };	/* told: entries given back */
 struct rnd {
 	struct vt *t;
 	struct rmc mc[DUT_CTRLS];
@@ -240,8 +240,10 @@ static void step_ring(struct rnd *r, uint64_t *draw)
 	if (!g->used || !model_cdq(r->t->model, r->t->mmc, g->r.id))
 		return;
 	read_ring(r, g);
-	if (chance(draw, 80))
+	if (chance(draw, 80)) {
 		vh_told(&g->r);
+		g->told = g->r.taken;
+	}
 }
 
 static void forget_must(struct rmc *m)
@@ -403,6 +405,7 @@ static void after(struct rnd *r, enum vop op, const struct nvme_sqe *s, struct r
 	if (op == VOP_CDQ_CREATE && made) {
 		made->used = true;
 		made->overflowed = false;
+		made->told = 0;
 		made->cntlid = id;
 		made->r.id = (uint16_t)le32_get(r->t->last.dw0);
 	}
@@ -420,12 +423,12 @@ static void after(struct rnd *r, enum vop op, const struct nvme_sqe *s, struct r
 	if (op == VOP_LOG && m) {
 		struct rring *g = ring_of(r, (uint16_t)vf_get(s, VF_LOG_cdqid));
 
-		if (g)
-			read_ring(r, g);
 		if (g && g->overflowed && vf_get(s, VF_LOG_lact)) { /* what came in between is lost, as announced */
 			forget_must(m);
 			g->overflowed = false;
 		}
+		if (g)
+			read_ring(r, g); /* in a queue of two the start itself is the last entry */
 	}
 }
 
@@ -437,6 +440,16 @@ static void drop(uint16_t *set, unsigned status)
 		if (set[i] != status)
 			set[n++] = set[i];
 	set[n] = ST_END;
+}
+
+/* Every command that is out may add an entry, and a marker or two. */
+static void look_for_room(struct rnd *r, const struct nvme_sqe *s)
+{
+	struct mcdq *q = model_cdq(r->t->model, r->t->mmc, (uint16_t)vf_get(s, VF_LOG_cdqid));
+	struct rring *g = q ? ring_of(r, q->id) : NULL;
+
+	if (q)
+		q->room = g && !g->overflowed && g->r.slots > 8 * OPS + 8 + (g->r.taken - g->told);
 }
 
 static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
@@ -473,6 +486,8 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 	}
 	q = op == VOP_SUSPEND ? model_cdq_of(r->t->model, (uint16_t)vf_get(&s, VF_SUSPEND_cntlid)) : NULL;
 	dead = q ? q->id : 0xffff;
+	if (op == VOP_LOG)
+		look_for_room(r, &s);
 	model_accept(r->t->model, r->t->mmc, &s, set);
 	if (op == VOP_LBA_STATUS || op == VOP_FORMATS) /* not of the state machine: their own tests judge them */
 		n = vt_do(r->t->mmc, 0, &s, ST(S_OK, S_IF, S_LBA, S_NS, S_XFER, S_PRP));
