@@ -1,7 +1,7 @@
 /* The shadow's transitions and judgement. See model.h. */
 #include "verify/model.h"
 
-#include <stdlib.h>
+#include "base/check.h"
 
 #define STATE_NAME_(name, text) text,
 const char *mstate_name(unsigned s)
@@ -288,7 +288,7 @@ static unsigned word(const char *w, size_t n)
 	for (unsigned i = 0; i < ARRAY_LEN(of_word); i++)
 		if (strlen(of_word[i].w) == n && !strncmp(of_word[i].w, w, n))
 			return of_word[i].s;
-	abort(); /* a word of our own table */
+	CHECK(false); /* a word of our own table */
 }
 
 static void take_cell(struct verdict *v, const char *text)

@@ -390,6 +390,37 @@ static void round_trip(struct vt *t)
 		VEXPECT(t, again.p[i] == p.image.p[i], "byte %u of the image read back is %02xh, not %02xh", i, again.p[i], p.image.p[i]);
 }
 
+/* A vendor's part may change for good what a controller calls itself, and the next run would take it for another. So the target's own is kept,
+ * and put back. */
+static struct { uint8_t image[256 << 10]; uint32_t len; } own_;
+
+static void keep_own(struct vt *t, struct vctl *c)
+{
+	struct vmem m;
+
+	vt_fresh(t);
+	vh_suspend(t->mmc, c->cntlid, 1, false, ST(S_OK));
+	own_.len = vh_image(t->mmc, c, 1, 1, &m);
+	if (own_.len > sizeof(own_.image))
+		vt_skip(t, "the state with the vendor's part has %u bytes: it could not be put back", own_.len);
+	memcpy(own_.image, m.p, own_.len);
+	vt_fresh(t);
+}
+
+static void put_back(struct vt *t, struct vctl *c)
+{
+	struct vmem m, id;
+
+	vt_fresh(t);
+	m = vt_mem(t->mmc, own_.len);
+	memcpy(m.p, own_.image, own_.len);
+	vh_suspend(t->mmc, c->cntlid, 1, false, ST(S_OK));
+	vh_set(t->mmc, c->cntlid, ONLY, 1, 1, 0, &m, own_.len / 4, ST(S_OK));
+	vt_fresh(t);
+	vh_identify(c, NVME_CNS_CTRL, 0, 0, 0, &id, ST(S_OK));
+	VEXPECT(t, !memcmp(id.p, &c->id, 588), "the target's own state was put back, and Identify Controller is not what it was");
+}
+
 static void vendor_round_trip(struct vt *t)
 {
 	struct pair p;
@@ -398,11 +429,13 @@ static void vendor_round_trip(struct vt *t)
 
 	if (!vh_uuids(t->mmc))
 		vt_skip(t, "no vendor format is listed");
+	keep_own(t, t->mc[1]);
 	p = prepare(t);
 	len = vh_image(t->mmc, p.from, 1, 1, &image);
 	vh_set(t->mmc, p.to->cntlid, ONLY, 1, 1, 0, &image, len / 4, ST(S_OK));
 	vh_image(t->mmc, p.to, 1, 0, &again);
 	VEXPECT(t, !memcmp(again.p + 48, p.image.p + 48, p.len - 48), "the NVMe part read back differs");
+	put_back(t, p.to);
 }
 
 /* A vendor's part whose meaning we know (docs/stream.md): the admin queue goes on where it was, and the guest reads the controller it knew. */
@@ -420,6 +453,8 @@ static void vendor_admin(struct vt *t)
 		vh_identify(t->mmc, 0x20, 0, 0, 0, &f, ST(S_OK));
 		if (!f.p[1] || memcmp(f.p + 2 + 2 * f.p[0], known, 16))
 			vt_skip(t, "the vendor format at index 1 is not one we know");
+		if (!n)
+			keep_own(t, t->mc[1]);
 		for (unsigned i = 0; i < n; i++)
 			vh_feature(t->mc[0], false, NVME_FID_TEMP, 0, 0, ST(S_OK));
 		p = prepare(t);
@@ -440,6 +475,7 @@ static void vendor_admin(struct vt *t)
 		vh_write(p.to, 1, p.to->ns[0].nsid, 9, 1, 77, ST(S_OK));
 		vh_read_is(p.to, 2, p.to->ns[0].nsid, 9, 1, 77);
 	}
+	put_back(t, t->mc[1]);
 }
 
 /* The first completion after the move, at every position of a ring of 8. */

@@ -75,6 +75,8 @@ def suite(rig, dut):
     need('<table id="fields">' in page and 'http' not in page and '<script' not in page, 'the coverage page is not alone')
     code, out, errs = verify('report', files[0])
     need(code == 0 and 'reading' in out and 'SKIP' in out, code, out[:500], errs)
+    code, out, errs = verify('run', '--socket', dut.sockets, '--seed', '2', '--group', 'ID,ST,MR')
+    need(code == 0, 'the suite leaves a device as it found it: a second run', code, out, errs)
     code, out, errs = verify('diff', files[0], files[0])
     need(code == 0 and out == '0 tests differ\n', code, out, errs)
 
