@@ -48,6 +48,6 @@ command_run cmd_shutdown, cmd_bench;
 extern const struct opt serve_opts[], migrate_opts[], status_opts[], cancel_opts[], watch_opts[], resolve_opts[],
 	guest_opts[], demo_opts[], help_opts[], shutdown_opts[], bench_opts[];
 enum { COMMAND_VALS_MAX = 512 };	/* bytes: no subcommand's struct of values is larger */
-extern const struct command nvme_commands[];
+extern const struct command nvme_commands[], verify_commands[];
 
 #endif

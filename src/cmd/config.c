@@ -34,6 +34,9 @@ static const struct key server_keys[] = {
 	{ "control", K_PATH, TEXT(struct cfg_server, control), 0, "RUN_DIR/control.sock", "socket for the ferry commands" },
 	{ "link", K_LINK, TEXT(struct cfg_server, link), 0, "unix:RUN_DIR/link.sock",
 	  "address other servers reach this one at: unix:PATH or tcp:HOST:PORT" },
+	{ "mmc_socket", K_PATH, TEXT(struct cfg_server, mmc_socket), 0, "none",
+	  "vfio-user socket of the migration management controller, for verification and driver writers: the server then does not drive "
+	  "its own MMC and cannot take part in moves" },
 	{ "poll", K_BOOL, offsetof(struct cfg_server, poll), 0, 0, "no", "yes: spin instead of sleeping; uses a whole core" },
 	{ NULL }
 };

@@ -18,6 +18,7 @@ struct cfg_server {
 	char control[CFG_PATH_MAX];	/* default: run_dir/control.sock */
 	char link[CFG_PATH_MAX + 8];	/* unix:PATH or tcp:HOST:PORT; default unix:run_dir/link.sock */
 	bool poll;			/* spin: never sleep */
+	char mmc_socket[CFG_PATH_MAX];	/* "": the server drives its MMC itself */
 };
 
 struct cfg_pool {			/* where namespaces of arriving guests are made */

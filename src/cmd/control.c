@@ -134,7 +134,7 @@ static void advice(const struct served *g, char *text, size_t cap)
 static json_object *guest_status(const struct served *g)
 {
 	json_object *o = json_object_new_object(), *list = json_object_new_array();
-	const struct move_progress *in = move_in_progress(g->s->in, g->name);
+	const struct move_progress *in = g->s->in ? move_in_progress(g->s->in, g->name) : NULL;
 	char text[800];
 
 	json_object_object_add(o, "name", json_object_new_string(g->name));
@@ -264,7 +264,8 @@ static void method_migrate(void *ctx, struct rpc_call *call, json_object *params
 		return;
 	}
 	g = served_find(s, plan.guest);
-	rc = s->stop ? err_set(&err, -EBUSY, "this server is stopping") : may_move(g, plan.guest, &err);
+	rc = s->stop ? err_set(&err, -EBUSY, "this server is stopping") :
+	     !s->mmc ? err_set(&err, -EPERM, "this server gives its MMC away (mmc_socket=) and cannot move guests") : may_move(g, plan.guest, &err);
 	if (!rc && !(g->out = move_out_start(&s->site, &plan, &err)))
 		rc = -EIO;
 	if (rc) {

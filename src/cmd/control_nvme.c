@@ -154,6 +154,12 @@ void control_nvme(void *ctx, struct rpc_call *call, json_object *params)
 	const char *bad;
 	int rc;
 
+	if (!s->mmc) {
+		rpc_fail(call, RPC_EXIT - EXIT_FERRY_REFUSED, "this server gives its MMC away: use the vfio-user socket %s",
+			 s->cfg.server.mmc_socket);
+		free(r);
+		return;
+	}
 	if (!r) {
 		rpc_fail(call, RPC_EXIT - EXIT_FERRY_REFUSED, "opcode %02xh would take the manager's own queues away", word(params, "opcode"));
 		return;

@@ -117,6 +117,15 @@ void serve_pump_mmc(void *ctx)
 	d->ops->poll(d, 64);
 }
 
+/* mmc_socket: doorbells by message, so that a sleeping server wakes at once. */
+static int start_mmc_socket(struct serve *s, struct err *err)
+{
+	struct vuser_server_cfg v = { .path = s->cfg.server.mmc_socket };
+
+	s->mmc_sock = vuser_server_new(s->loop, nvme_ctrl_device(s->mmc_ctrl), &v, err);
+	return s->mmc_sock ? 0 : err_wrap(err, -EADDRINUSE, "the migration management controller");
+}
+
 static int start_mmc(struct serve *s, struct err *err)
 {
 	struct nvme_ctrl_cfg mmc = { .mmc = true };
@@ -130,6 +139,8 @@ static int start_mmc(struct serve *s, struct err *err)
 	if (!s->mmc_ctrl)
 		return -EIO;
 	nvme_ctrl_set_online(s->mmc_ctrl, true);
+	if (s->cfg.server.mmc_socket[0])
+		return start_mmc_socket(s, err);
 	devloop_attach(&s->mmc_loop, nvme_ctrl_device(s->mmc_ctrl), NULL, NULL);
 	s->mmc_port = port_loop_new(&s->mmc_loop, serve_pump_mmc, s, err);
 	if (!s->mmc_port)
@@ -158,9 +169,11 @@ static int start_sockets(struct serve *s, struct err *err)
 {
 	char addr[CFG_PATH_MAX + 8];
 
-	s->link = listener_new(s->loop, s->cfg.server.link, err);
-	if (!s->link)
-		return -EADDRINUSE;
+	if (s->mmc) { /* nobody can move a guest to a server whose MMC is somebody else's */
+		s->link = listener_new(s->loop, s->cfg.server.link, err);
+		if (!s->link)
+			return -EADDRINUSE;
+	}
 	snprintf(addr, sizeof(addr), "unix:%s", s->cfg.server.control);
 	s->control = listener_new(s->loop, addr, err);
 	return s->control ? 0 : -EADDRINUSE;
@@ -178,8 +191,8 @@ static int start(struct serve *s, struct err *err)
 		return rc;
 	site_init(s);
 	s->rpc = rpc_new(control_methods, s);
-	s->in = move_in_new(&s->site);
-	if (!s->rpc || !s->in)
+	s->in = s->mmc ? move_in_new(&s->site) : NULL;
+	if (!s->rpc || (s->mmc && !s->in))
 		return err_set(err, -ENOMEM, "no memory");
 	rc = store_load(s, err);
 	if (!rc)
@@ -199,7 +212,7 @@ static bool poll_sockets(struct serve *s)
 		rpc_accept(s->rpc, c);
 		any = true;
 	}
-	while (!s->stop && (c = listener_accept(s->link))) {
+	while (!s->stop && s->link && (c = listener_accept(s->link))) {
 		move_in_accept(s->in, c);
 		any = true;
 	}
@@ -215,8 +228,11 @@ static bool poll_devices(struct serve *s)
 
 	for (unsigned i = 0; i < s->guests; i++)
 		any |= served_poll(s->guest[i]);
+	if (s->mmc_sock)
+		any |= vuser_server_poll(s->mmc_sock);
 	any |= mmc->ops->poll(mmc, 64);
-	any |= hnvme_poll(s->mmc);
+	if (s->mmc)
+		any |= hnvme_poll(s->mmc);
 	return any;
 }
 
@@ -237,6 +253,8 @@ static uint64_t deadline(struct serve *s, uint64_t now)
 
 	t = MIN(t, mmc->ops->deadline(mmc));
 	t = MIN(t, site_deadline(s));
+	if (s->mmc_sock)
+		t = MIN(t, vuser_server_deadline(s->mmc_sock));
 	for (unsigned i = 0; i < s->guests; i++) {
 		struct served *g = s->guest[i];
 
@@ -313,6 +331,13 @@ static void stop_guests(struct serve *s)
 
 static void stop_mmc(struct serve *s)
 {
+	if (s->mmc_sock) {
+		nvme_ctrl_set_online(s->mmc_ctrl, false);
+		for (int n = 0; !nvme_ctrl_is_quiet(s->mmc_ctrl) && n < 100000; n++)
+			poll_devices(s);
+		vuser_server_free(s->mmc_sock);
+		s->mmc_sock = NULL;
+	}
 	if (s->mmc)
 		hnvme_free(s->mmc);
 	for (int n = 0; s->mmc_loop.dev && devloop_detach(&s->mmc_loop) == -EAGAIN && n < 100000; n++)

@@ -68,7 +68,8 @@ struct serve {
 	struct nvme_ctrl *mmc_ctrl;
 	struct devloop mmc_loop;
 	struct port *mmc_port;
-	struct hnvme *mmc;
+	struct hnvme *mmc;		/* NULL: mmc_socket, somebody else drives it */
+	struct vuser_server *mmc_sock;
 	struct nvme_ns *cfg_ns[CFG_NS_MAX];
 	struct served *guest[SERVED_MAX];
 	unsigned guests;

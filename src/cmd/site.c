@@ -425,7 +425,7 @@ static bool tidy(struct served *g)
 
 bool site_poll(struct serve *s)
 {
-	bool any = move_in_poll(s->in), changed = false;
+	bool any = s->in && move_in_poll(s->in), changed = false;
 	const char *why;
 	int rc;
 
@@ -447,7 +447,7 @@ bool site_poll(struct serve *s)
 
 uint64_t site_deadline(struct serve *s)
 {
-	uint64_t t = move_in_deadline(s->in);
+	uint64_t t = s->in ? move_in_deadline(s->in) : UINT64_MAX;
 
 	for (unsigned i = 0; i < s->guests; i++)
 		t = MIN(t, s->guest[i]->out ? move_out_deadline(s->guest[i]->out) : s->guest[i]->wake ? s->guest[i]->wake_ns : t);

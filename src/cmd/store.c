@@ -241,7 +241,9 @@ static void start_one(struct served *g)
 	}
 	if (!first && !g->trouble[0] && (g->journal.own == OWN_OWNER || g->journal.own == OWN_RELEASED))
 		site_wake(g, g->journal.own == OWN_OWNER ? WAKE_RUN : WAKE_END);
-	if (g->journal.own == OWN_HANDED && !(g->out = move_out_recover(&g->s->site, g->name, &err)))
+	if (g->journal.own == OWN_HANDED && !g->s->mmc)
+		err_set(&err, -EPERM, "it is in doubt, and with mmc_socket= this server cannot ask the target"), trouble(g, &err);
+	else if (g->journal.own == OWN_HANDED && !(g->out = move_out_recover(&g->s->site, g->name, &err)))
 		trouble(g, &err);
 	g->out_recovering = g->out != NULL;
 }

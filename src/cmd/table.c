@@ -38,6 +38,7 @@ const struct command ferry_commands[] = {
 	  cmd_resolve },
 	{ "nvme", "", "send NVMe commands to a server's migration management controller", NULL, NULL, 0, 0, NULL,
 	  nvme_commands },
+	{ "verify", "", "check a device against the specification", NULL, NULL, 0, 0, NULL, verify_commands },
 	{ "guest", "", "run the embedded guest", about_guest, guest_opts, 0, 0, cmd_guest },
 	{ "demo", "", "move a guest between two servers on this machine and check everything", about_demo, demo_opts, 0, 0,
 	  cmd_demo },

@@ -1,0 +1,70 @@
+/* The groups, in the order in which they run: first what the others rest on. */
+#include "verify/checklist.h"
+#include "verify/test.h"
+
+const struct vgroup vgroups[] = {
+	{ "ID", "discovery", tests_id },
+	{ "CQ", "controller data queues", tests_cq },
+	{ NULL, NULL, NULL }
+};
+
+unsigned vtest_count(void)
+{
+	unsigned n = 0;
+
+	while (vtest_at(n))
+		n++;
+	return n;
+}
+
+const struct vtest *vtest_at(unsigned i)
+{
+	for (const struct vgroup *g = vgroups; g->name; g++)
+		for (const struct vtest *v = g->tests; v->id; v++)
+			if (!i--)
+				return v;
+	return NULL;
+}
+
+const struct vtest *vtest_find(const char *id)
+{
+	for (unsigned i = 0; vtest_at(i); i++)
+		if (!strcmp(vtest_at(i)->id, id))
+			return vtest_at(i);
+	return NULL;
+}
+
+bool vtest_lists(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (const char *p = list; p && n && (p = strstr(p, word)); p += n)
+		if ((p == list || p[-1] == ' ') && (p[n] == '\0' || p[n] == ' '))
+			return true;
+	return false;
+}
+
+bool vtest_covers(const struct vtest *v, const struct vitem *i)
+{
+	char word[24];
+
+	for (const char *p = v->covers; p && *p; p += strspn(p, " ")) {
+		size_t n = strcspn(p, " ");
+
+		if (n && n < sizeof(word)) {
+			memcpy(word, p, n);
+			word[n] = '\0';
+			if (vitem_is(i, word))
+				return true;
+		}
+		p += n;
+	}
+	return false;
+}
+
+bool vtest_in_group(const struct vtest *v, const char *group)
+{
+	size_t n = strlen(group);
+
+	return !strncmp(v->id, group, n) && v->id[n] == '-';
+}
