@@ -151,18 +151,35 @@ void cdq_scan(struct ctrl *c, struct cdq *q)
 	}
 }
 
+static bool entry_part(struct ctrl *c, struct cdq *q, uint64_t off, const uint8_t *p, uint32_t len)
+{
+	uint32_t at = (uint32_t)(off % ENTRY);
+	struct nvme_lbamq e;
+
+	memcpy(q->part + at, p, len);
+	q->have |= (uint32_t)(((1ull << len) - 1) << at);
+	if (at + len < ENTRY && off / ENTRY == q->tail)
+		return true;
+	memcpy(&e, q->part, sizeof(e));
+	if (off / ENTRY != q->tail || q->have != UINT32_MAX || (e.lbamqa & NVME_LBAMQ_PHASE) != q->phase) {
+		mon_break(c, RULE_CDQ_PHASE, c->m->msg_uid, "CDQ %u: next is slot %u with phase %d; written: byte %llu, attributes 0x%02x%s", q->id, q->tail,
+			  q->phase, (unsigned long long)off, e.lbamqa, q->have != UINT32_MAX ? ", before the rest" : "");
+		q->have = 0;
+		return false;
+	}
+	q->have = 0;
+	entry(c, q, &e);
+	return true;
+}
+
 static void entries_written(struct ctrl *c, struct cdq *q, uint64_t off, const uint8_t *p, uint64_t len)
 {
-	for (; len >= ENTRY; off += ENTRY, p += ENTRY, len -= ENTRY) {
-		struct nvme_lbamq e;
+	while (len) {
+		uint32_t n = (uint32_t)MIN(len, ENTRY - off % ENTRY);
 
-		memcpy(&e, p, sizeof(e));
-		if (off != (uint64_t)q->tail * ENTRY || (e.lbamqa & NVME_LBAMQ_PHASE) != q->phase) {
-			mon_break(c, RULE_CDQ_PHASE, c->m->msg_uid, "CDQ %u: next is slot %u with phase %d; written: byte %llu, attributes 0x%02x", q->id,
-				  q->tail, q->phase, (unsigned long long)off, e.lbamqa);
+		if (!entry_part(c, q, off, p, n))
 			return;
-		}
-		entry(c, q, &e);
+		off += n, p += n, len -= n;
 	}
 }
 

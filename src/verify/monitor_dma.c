@@ -287,27 +287,44 @@ void dma_read_done(struct ctrl *c, uint64_t at, const uint8_t *p, uint64_t len)
 
 /* ---- writes ---------------------------------------------------------------------------------------------------------------------- */
 
+/* Bytes of the next slot. An entry may come in parts, the phase tag with the last one. False: it is not one. */
+static bool cqe_part(struct ctrl *c, struct mcq *q, uint64_t off, const uint8_t *p, uint32_t len)
+{
+	uint32_t at = (uint32_t)(off % sizeof(struct nvme_cqe));
+	struct nvme_cqe e;
+
+	if (off / sizeof(e) != q->tail) {
+		if (ctrl_judged(c))
+			mon_break(c, RULE_CQ_SLOT, c->m->msg_uid, "CQ %u: next is slot %u, written is byte %llu", q->qid, q->tail, (unsigned long long)off);
+		return false;
+	}
+	memcpy(q->part + at, p, len);
+	q->have |= ((1u << len) - 1) << at;
+	if (at + len < sizeof(e) - 1)
+		return true;
+	memcpy(&e, q->part, sizeof(e));
+	if (ctrl_judged(c) && (q->have != 0xffff || nvme_cqe_phase(&e) != q->phase))
+		mon_break(c, RULE_CQ_PHASE, c->m->msg_uid, "CQ %u slot %u: phase tag %d%s", q->qid, q->tail, nvme_cqe_phase(&e),
+			  q->have != 0xffff ? ", written before the rest" : "");
+	q->have = 0;
+	if (nvme_cqe_phase(&e) != q->phase)
+		return false; /* no host will ever see it */
+	cq_entry(c, q, &e);
+	return true;
+}
+
 static void cqes(struct ctrl *c, uint16_t qid, uint64_t off, const uint8_t *p, uint64_t len)
 {
-	struct mcq *q;
 	bool in_scan = c->in_scan;
+	struct mcq *q;
 
 	c->in_scan = true; /* what an entry means may make us look around, but not here */
-	for (; len >= sizeof(struct nvme_cqe) && (q = ctrl_cq(c, qid)); off += sizeof(struct nvme_cqe), p += sizeof(struct nvme_cqe),
-	     len -= sizeof(struct nvme_cqe)) {
-		struct nvme_cqe e;
+	while (len && (q = ctrl_cq(c, qid))) {
+		uint32_t n = (uint32_t)MIN(len, sizeof(struct nvme_cqe) - off % sizeof(struct nvme_cqe));
 
-		memcpy(&e, p, sizeof(e));
-		if (ctrl_judged(c) && off != (uint64_t)q->tail * sizeof(e)) {
-			mon_break(c, RULE_CQ_SLOT, c->m->msg_uid, "CQ %u: next is slot %u, written is byte %llu", qid, q->tail, (unsigned long long)off);
+		if (!cqe_part(c, q, off, p, n))
 			break;
-		}
-		if (nvme_cqe_phase(&e) != q->phase) {
-			if (ctrl_judged(c))
-				mon_break(c, RULE_CQ_PHASE, c->m->msg_uid, "CQ %u slot %u: phase tag %d", qid, q->tail, nvme_cqe_phase(&e));
-			break; /* no host will ever see it */
-		}
-		cq_entry(c, q, &e);
+		off += n, p += n, len -= n;
 	}
 	c->in_scan = in_scan;
 }

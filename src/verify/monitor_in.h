@@ -96,6 +96,8 @@ struct mcq {
 	uint32_t shadow;
 	struct nvme_cqe before;			/* what the next slot held when the one before it was taken */
 	bool before_known;
+	uint8_t part[sizeof(struct nvme_cqe)];	/* message mode: what of the next slot has been written */
+	uint32_t have;				/* a bit per byte */
 };
 struct vector {
 	uint64_t surplus;			/* entries posted that no signal has announced yet */
@@ -113,6 +115,8 @@ struct cdq {
 	bool phase;
 	enum { CDQ_IDLE, CDQ_STARTING, CDQ_LOGGING, CDQ_ENDED } log;
 	uint8_t last_esa;
+	uint8_t part[sizeof(struct nvme_lbamq)];	/* message mode: what of the next slot has been written */
+	uint32_t have;
 };
 
 struct ctrl {
