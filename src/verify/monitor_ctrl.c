@@ -160,9 +160,9 @@ static bool torn_on(struct ctrl *c, uint32_t vector)
 
 /* Each signal announces at least one entry that none before it has announced. An entry that was never announced (the host polled it
  * away, signals were merged) would excuse a later signal for ever, so its excuse ends after a while. */
-static void judge_irq(struct ctrl *c, uint32_t vector, struct vector *v, uint64_t signals, uint64_t uid)
+static void judge_irq(struct ctrl *c, uint32_t vector, struct vector *v, uint64_t signals, uint64_t uid, bool suspended)
 {
-	if (c->suspended)
+	if (suspended)
 		mon_break(c, RULE_SUSP_IRQ, uid, "vector %u", vector);
 	if (v->masked)
 		mon_break(c, RULE_IRQ_MASKED, uid, "vector %u", vector);
@@ -186,6 +186,7 @@ void ctrl_irq(struct ctrl *c, uint32_t vector, uint64_t signals)
 {
 	struct rec r = mon_rec(c, REC_MSIX, REC_BY_DEV);
 	struct vector *v = vector < MON_VECTORS ? &c->vec[vector] : NULL;
+	bool suspended = c->suspended; /* the signal is older than what the scan will show */
 
 	mon_scan(c->m);
 	ctrl_scan(c);
@@ -200,5 +201,5 @@ void ctrl_irq(struct ctrl *c, uint32_t vector, uint64_t signals)
 	if (mon_now(c->m) - v->last_ns > STALE_NS * NS_PER_S)
 		v->surplus = 0;
 	rec_link(c->m->cfg.store, r.uid, v->last_cqe, REC_LINK_SIGNALS);
-	judge_irq(c, vector, v, signals, r.uid);
+	judge_irq(c, vector, v, signals, r.uid, suspended);
 }

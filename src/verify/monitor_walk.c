@@ -241,6 +241,7 @@ static void sgls(struct cmd *k)
 
 	memcpy(&d, (const uint8_t *)&k->sqe + offsetof(struct nvme_sqe, prp1), sizeof(d));
 	k->sgl = true;
+	k->walked = false;
 	sgl_one(k, &d, true);
 	k->walked |= !k->list_len;
 }
