@@ -44,7 +44,7 @@ struct mrig {
 	unsigned fds_before;
 };
 
-static unsigned mr_fds(void)
+static inline unsigned mr_fds(void)
 {
 	DIR *d = opendir("/proc/self/fd");
 	unsigned n = 0;
@@ -55,10 +55,10 @@ static unsigned mr_fds(void)
 	return n;
 }
 
-static uint64_t mr_now(struct env *e) { return CONTAINER_OF(e, struct mrig, env)->now; }
+static inline uint64_t mr_now(struct env *e) { return CONTAINER_OF(e, struct mrig, env)->now; }
 static const struct env_ops mr_env_ops = { .now_ns = mr_now };
 
-static void mr_pump(struct mrig *r)
+static inline void mr_pump(struct mrig *r)
 {
 	for (unsigned i = 0; i < 1000 && monitor_poll(r->m); i++)
 		;
@@ -68,7 +68,7 @@ static void mr_pump(struct mrig *r)
 
 struct mmsg { struct vuser_hdr h; uint8_t p[70000]; uint32_t len; int fd[16]; unsigned nfds; };
 
-static void mr_send(struct mport *p, int sock, uint16_t id, uint16_t cmd, uint32_t flags, const void *a, size_t an, const void *b, size_t bn,
+static inline void mr_send(struct mport *p, int sock, uint16_t id, uint16_t cmd, uint32_t flags, const void *a, size_t an, const void *b, size_t bn,
 		    const int *fds, unsigned nfds)
 {
 	union { char b[CMSG_SPACE(16 * sizeof(int))]; struct cmsghdr a; } ctl = { 0 };
@@ -90,7 +90,7 @@ static void mr_send(struct mport *p, int sock, uint16_t id, uint16_t cmd, uint32
 }
 
 /* What came out on the other side. */
-static struct mmsg *mr_hear(struct mport *p, int sock)
+static inline struct mmsg *mr_hear(struct mport *p, int sock)
 {
 	static struct mmsg m;
 	union { char b[CMSG_SPACE(16 * sizeof(int))]; struct cmsghdr a; } ctl;
@@ -124,7 +124,7 @@ static inline bool mr_silent(struct mport *p, int sock)
 }
 
 /* A command of the client that the server answers with `back`. */
-static void mr_ask(struct mport *p, uint16_t cmd, const void *a, size_t an, const void *b, size_t bn, const void *back, size_t backn)
+static inline void mr_ask(struct mport *p, uint16_t cmd, const void *a, size_t an, const void *b, size_t bn, const void *back, size_t backn)
 {
 	struct mmsg *m;
 
@@ -140,7 +140,7 @@ static void mr_ask(struct mport *p, uint16_t cmd, const void *a, size_t an, cons
 
 /* ---- registers --------------------------------------------------------------------------------------------------------- */
 
-static void mr_write(struct mport *p, uint64_t off, uint64_t val, uint32_t len)
+static inline void mr_write(struct mport *p, uint64_t off, uint64_t val, uint32_t len)
 {
 	struct vuser_region_access a = { le64_of(off), le32_of(0), le32_of(len) };
 	le64 v = le64_of(val);
@@ -148,7 +148,7 @@ static void mr_write(struct mport *p, uint64_t off, uint64_t val, uint32_t len)
 	mr_ask(p, VUSER_REGION_WRITE, &a, sizeof(a), &v, len, &a, sizeof(a));
 }
 
-static void mr_doorbell(struct mport *p, unsigned index, uint32_t val)
+static inline void mr_doorbell(struct mport *p, unsigned index, uint32_t val)
 {
 	struct vuser_region_access a = { le64_of(NVME_REG_DOORBELLS + 4ull * index), le32_of(0), le32_of(4) };
 	le32 v = le32_of(val);
@@ -176,17 +176,17 @@ static inline void mr_dma(struct mport *p, bool write, uint64_t at, const void *
 
 /* ---- queues: SQ q at 0x1000 * (2q + 1), CQ q behind it --------------------------------------------------------------------- */
 
-static uint64_t mr_sq(unsigned q) { return 0x2000ull * q + 0x1000; }
-static uint64_t mr_cq(unsigned q) { return 0x2000ull * q + 0x2000; }
+static inline uint64_t mr_sq(unsigned q) { return 0x2000ull * q + 0x1000; }
+static inline uint64_t mr_cq(unsigned q) { return 0x2000ull * q + 0x2000; }
 
-static void mr_put(struct mport *p, unsigned q, const struct nvme_sqe *s)
+static inline void mr_put(struct mport *p, unsigned q, const struct nvme_sqe *s)
 {
 	memcpy(p->mem + mr_sq(q) + 64u * p->sq_tail[q], s, sizeof(*s));
 	p->sq_tail[q] = (uint16_t)((p->sq_tail[q] + 1) % MR_Q);
 }
 
 /* Puts, rings, and in message mode the server fetches. */
-static void mr_submit(struct mport *p, unsigned q, const struct nvme_sqe *s)
+static inline void mr_submit(struct mport *p, unsigned q, const struct nvme_sqe *s)
 {
 	unsigned slot = p->sq_tail[q];
 
@@ -197,13 +197,13 @@ static void mr_submit(struct mport *p, unsigned q, const struct nvme_sqe *s)
 	p->sq_head[q] = p->sq_tail[q];
 }
 
-static struct nvme_cqe mr_cqe(struct mport *p, unsigned q, unsigned sq, uint16_t cid, unsigned status, uint32_t dw0)
+static inline struct nvme_cqe mr_cqe(struct mport *p, unsigned q, unsigned sq, uint16_t cid, unsigned status, uint32_t dw0)
 {
 	return (struct nvme_cqe){ .dw0 = le32_of(dw0), .sqhd = le16_of(p->sq_head[sq]), .sqid = le16_of((uint16_t)sq), .cid = le16_of(cid),
 				  .status = le16_of((uint16_t)(status << 1 | p->phase[q])) };
 }
 
-static void mr_post(struct mport *p, unsigned q, const struct nvme_cqe *e)
+static inline void mr_post(struct mport *p, unsigned q, const struct nvme_cqe *e)
 {
 	uint64_t at = mr_cq(q) + 16u * p->cq_tail[q];
 
@@ -217,21 +217,21 @@ static void mr_post(struct mport *p, unsigned q, const struct nvme_cqe *e)
 	mr_pump(p->r);
 }
 
-static void mr_done(struct mport *p, unsigned q, uint16_t cid, unsigned status, uint32_t dw0)
+static inline void mr_done(struct mport *p, unsigned q, uint16_t cid, unsigned status, uint32_t dw0)
 {
 	struct nvme_cqe e = mr_cqe(p, q, q, cid, status, dw0);
 
 	mr_post(p, q, &e);
 }
 
-static void mr_consume(struct mport *p, unsigned q)
+static inline void mr_consume(struct mport *p, unsigned q)
 {
 	p->cq_head[q] = p->cq_tail[q];
 	mr_doorbell(p, 2 * q + 1, p->cq_head[q]);
 }
 
 /* A whole admin command that succeeds. */
-static void mr_admin(struct mport *p, struct nvme_sqe s, uint32_t dw0)
+static inline void mr_admin(struct mport *p, struct nvme_sqe s, uint32_t dw0)
 {
 	static uint16_t cid = 0x100;
 
@@ -241,7 +241,7 @@ static void mr_admin(struct mport *p, struct nvme_sqe s, uint32_t dw0)
 	mr_consume(p, 0);
 }
 
-static void mr_raise(struct mport *p, unsigned vector)
+static inline void mr_raise(struct mport *p, unsigned vector)
 {
 	uint64_t one = 1;
 
@@ -251,7 +251,7 @@ static void mr_raise(struct mport *p, unsigned vector)
 
 /* ---- life ---------------------------------------------------------------------------------------------------------------- */
 
-static void mr_map(struct mport *p)
+static inline void mr_map(struct mport *p)
 {
 	struct vuser_dma_map a = { le32_of(sizeof(a)), le32_of(VUSER_MAP_READ | VUSER_MAP_WRITE), le64_of(0), le64_of(0), le64_of(MR_MEM) };
 	struct mmsg *m;
@@ -265,7 +265,7 @@ static void mr_map(struct mport *p)
 	mr_hear(p, p->client);
 }
 
-static void mr_bind(struct mport *p)
+static inline void mr_bind(struct mport *p)
 {
 	struct vuser_irq_set a = { le32_of(sizeof(a)), le32_of(VUSER_SET_EVENTFD | VUSER_SET_TRIGGER), le32_of(2), le32_of(0), le32_of(MR_VECTORS) };
 	struct mmsg *m;
@@ -278,7 +278,7 @@ static void mr_bind(struct mport *p)
 	mr_hear(p, p->client);
 }
 
-static void mr_enable(struct mport *p)
+static inline void mr_enable(struct mport *p)
 {
 	mr_write(p, NVME_REG_CC, 0, 4);
 	mr_write(p, NVME_REG_AQA, (MR_Q - 1) << 16 | (MR_Q - 1), 4);
@@ -295,7 +295,7 @@ static void mr_enable(struct mport *p)
 }
 
 /* A queue pair whose completions raise vector qid. */
-static void mr_queues(struct mport *p, unsigned qid)
+static inline void mr_queues(struct mport *p, unsigned qid)
 {
 	struct nvme_sqe s = { .opc = NVME_OP_CREATE_CQ, .prp1 = le64_of(mr_cq(qid)) };
 
@@ -314,7 +314,7 @@ static void mr_queues(struct mport *p, unsigned qid)
 }
 
 /* Identify Controller and Namespace 1 (512-byte blocks), whose data the server puts at MR_DATA. */
-static void mr_identify(struct mport *p, uint16_t cntlid)
+static inline void mr_identify(struct mport *p, uint16_t cntlid)
 {
 	static uint8_t page[4096];
 	struct nvme_id_ctrl id = { .cntlid = le16_of(cntlid) };
@@ -336,7 +336,7 @@ static void mr_identify(struct mport *p, uint16_t cntlid)
 	}
 }
 
-static void mr_port(struct mrig *r, unsigned i)
+static inline void mr_port(struct mrig *r, unsigned i)
 {
 	struct mport *p = &r->p[i];
 	int c[2], s[2];
@@ -360,7 +360,7 @@ static void mr_port(struct mrig *r, unsigned i)
 	mr_queues(p, 1);
 }
 
-__attribute__((unused)) static void mr_open(struct mrig *r, bool message)
+static inline void mr_open(struct mrig *r, bool message)
 {
 	memset(r, 0, sizeof(*r));
 	r->env.ops = &mr_env_ops;
@@ -378,7 +378,7 @@ __attribute__((unused)) static void mr_open(struct mrig *r, bool message)
 	EXPECT_EQ(monitor_broken(r->m), 0);
 }
 
-static void mr_port_close(struct mport *p)
+static inline void mr_port_close(struct mport *p)
 {
 	for (unsigned v = 0; v < MR_VECTORS; v++) {
 		close(p->irq[v]);
@@ -391,7 +391,7 @@ static void mr_port_close(struct mport *p)
 }
 
 /* Each parent that is named is there. */
-static void mr_no_orphans(const char *path)
+static inline void mr_no_orphans(const char *path)
 {
 	static uint8_t seen[1 << 16];
 	struct rec_reader *rd = rec_reader_open(path, NULL);
@@ -411,7 +411,7 @@ static void mr_no_orphans(const char *path)
 	rec_reader_close(rd);
 }
 
-__attribute__((unused)) static void mr_close(struct mrig *r)
+static inline void mr_close(struct mrig *r)
 {
 	monitor_free(r->m);
 	EXPECT_EQ(rec_close(r->store, NULL), 0);
@@ -430,7 +430,7 @@ __attribute__((unused)) static void mr_close(struct mrig *r)
 		EXPECT_EQ(monitor_broken((r)->m), n);                                             \
 	} while (0)
 #define EXPECT_CLEAN(r) do { if (monitor_broken((r)->m)) mr_tell(r); EXPECT_EQ(monitor_broken((r)->m), 0); } while (0)
-__attribute__((unused)) static void mr_tell(struct mrig *r)
+static inline void mr_tell(struct mrig *r)
 {
 	struct rec_reader *rd;
 	struct rec_item it;
@@ -455,6 +455,6 @@ static inline struct nvme_sqe mr_rw(uint8_t opc, uint16_t cid, uint64_t prp1, ui
 	static struct mrig r##_store;                                          \
 	struct mrig *r __attribute__((cleanup(mr_cleanup))) = &r##_store;      \
 	mr_open(r, message)
-__attribute__((unused)) static void mr_cleanup(struct mrig **r) { mr_close(*r); }
+static inline void mr_cleanup(struct mrig **r) { mr_close(*r); }
 
 #endif

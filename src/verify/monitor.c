@@ -343,6 +343,8 @@ static bool one_event(struct monitor *m)
 		return accept_one(w->lane);
 	case WATCH_CLIENT:
 	case WATCH_SERVER:
+		if (e.events & (EPOLLHUP | EPOLLERR))
+			flow_hung_up(w->lane, w->what == WATCH_CLIENT ? FROM_CLIENT : FROM_SERVER);
 		flow_pump(w->lane, w->what == WATCH_CLIENT ? FROM_CLIENT : FROM_SERVER);
 		return true;
 	case WATCH_IRQ:

@@ -20,11 +20,29 @@ static void rewatch(struct lane *l, unsigned which)
 		mon_unwatch(l->m, h->sock.fd);
 		return;
 	}
-	if (in == !h->no_in && out == h->want_out)
+	if (h->parked && in) {
+		h->parked = false;
+		l->linger_ns = 0; /* its receiver moves after all */
+		mon_watch(l->m, h->sock.fd, &h->watch, in, out, true);
+	}
+	if (h->parked || (in == !h->no_in && out == h->want_out))
 		return;
 	h->no_in = !in;
 	h->want_out = out;
 	mon_watch(l->m, h->sock.fd, &h->watch, in, out, false);
+}
+
+/* Whom we do not read, because its receiver is slow, and who then goes away, would be reported for ever. */
+void flow_hung_up(struct lane *l, unsigned which)
+{
+	struct half *h = &l->half[which];
+
+	if (!l->attached || h->eof || !h->no_in || h->parked)
+		return;
+	h->parked = true;
+	mon_unwatch(l->m, h->sock.fd);
+	if (!l->linger_ns)
+		l->linger_ns = mon_now(l->m) + MON_LINGER_NS;
 }
 
 void flow_end(struct lane *l)

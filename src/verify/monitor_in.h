@@ -177,6 +177,7 @@ struct binding {				/* a vector's eventfd: the server signals ours, we signal th
 struct half {					/* one direction: what its sender says */
 	struct vuser_sock sock;			/* the sender's socket; its output is the other half's input */
 	bool open, eof, want_out, no_in;
+	bool parked;				/* it hung up while we do not read it */
 	bool raw;				/* framing is lost: bytes pass unread */
 	struct pending *pend;			/* asked by this sender, not answered: a ring, oldest first */
 	unsigned first, count;
@@ -222,6 +223,7 @@ struct ctrl *mon_ctrl_by_cntlid(struct monitor *, uint16_t cntlid);	/* NULL */
 bool flow_pump(struct lane *, unsigned from);	/* moves what there is in one direction; true if anything */
 void flow_drain(struct lane *);			/* everything the server has said and signalled so far, before another lane's word counts */
 void flow_end(struct lane *);			/* ends the session */
+void flow_hung_up(struct lane *, unsigned which);
 
 /* monitor.c */
 void mon_watch(struct monitor *, int fd, struct watch *, bool in, bool out, bool anew);
