@@ -179,11 +179,17 @@ static const char about_monitor[] =
 	"At the end it prints what passed and which rules were broken; exit code 1 if any was. Sockets of one server's controllers belong\n"
 	"into one monitor: what Suspend and Resume say to the one is judged on the other.";
 
+static const char about_export[] =
+	"log is text; perfetto opens in ui.perfetto.dev; vcd in gtkwave (vcd2fst makes it small); pcapng in Wireshark and tshark, with\n"
+	"-X lua_script:tools/vfio-user.lua; sqlite makes the tables run, txn and txn_link. FILE must not be there yet.";
+
 const struct command verify_commands[] = {
 	{ "list", "", "print the tests and what they cover", NULL, o_list, 0, 0, cmd_list },
 	{ "run", "", "run the suite against a device", about_run, o_run, 0, 0, cmd_run },
 	{ "replay", "", "run again exactly as a failure said (run with --seed and --id)", NULL, o_run, 0, 0, cmd_run },
 	{ "monitor", "", "stand between clients and servers, record and judge what passes", about_monitor, verify_monitor_opts, 0, 0,
 	  cmd_verify_monitor },
+	{ "export", "RECORD [FILE]", "make a log, a Perfetto trace, waveforms, packets or tables of a record", about_export, verify_export_opts, 1, 2,
+	  cmd_verify_export },
 	{ .name = NULL }
 };

@@ -13,6 +13,8 @@
 #ifndef FERRY_VERIFY_RECORD_H
 #define FERRY_VERIFY_RECORD_H
 
+#include <stdio.h>
+
 #include "base/bytes.h"
 #include "base/err.h"
 
@@ -110,6 +112,7 @@ struct rec_item {
 };
 struct rec_reader;
 struct rec_reader *rec_reader_open(const char *path, struct err *); /* "-": standard input */
+struct rec_reader *rec_reader_file(FILE *, struct err *);	/* which stays the caller's */
 /* 1 an item, 0 the end (a torn last line is the end), -EPROTO with a sentence that names the line: not a record. */
 int rec_read(struct rec_reader *, struct rec_item *, struct err *);
 void rec_reader_close(struct rec_reader *);

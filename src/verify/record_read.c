@@ -10,13 +10,13 @@
 
 struct rec_reader {
 	FILE *f;
-	bool stdin_not_ours;
+	bool not_ours;
 	uint64_t line_no;
 	char line[REC_LINE_MAX + 2];
 	uint8_t raw[REC_RAW_MAX];
 };
 
-struct rec_reader *rec_reader_open(const char *path, struct err *err)
+struct rec_reader *rec_reader_file(FILE *f, struct err *err)
 {
 	struct rec_reader *r = calloc(1, sizeof(*r));
 
@@ -24,13 +24,26 @@ struct rec_reader *rec_reader_open(const char *path, struct err *err)
 		err_set(err, -ENOMEM, "record: out of memory");
 		return NULL;
 	}
-	r->stdin_not_ours = !strcmp(path, "-");
-	r->f = r->stdin_not_ours ? stdin : fopen(path, "re");
-	if (!r->f) {
+	r->f = f;
+	r->not_ours = true;
+	return r;
+}
+
+struct rec_reader *rec_reader_open(const char *path, struct err *err)
+{
+	bool in = !strcmp(path, "-");
+	FILE *f = in ? stdin : fopen(path, "re");
+	struct rec_reader *r;
+
+	if (!f) {
 		err_set(err, -errno, "record: cannot open %s: %s", path, strerror(errno));
-		free(r);
 		return NULL;
 	}
+	r = rec_reader_file(f, err);
+	if (r)
+		r->not_ours = in;
+	else if (!in)
+		fclose(f);
 	return r;
 }
 
@@ -38,7 +51,7 @@ void rec_reader_close(struct rec_reader *r)
 {
 	if (!r)
 		return;
-	if (!r->stdin_not_ours)
+	if (!r->not_ours)
 		fclose(r->f);
 	free(r);
 }
