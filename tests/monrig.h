@@ -24,7 +24,7 @@ enum { MR_MEM = 1 << 20, MR_Q = 8 /* entries */, MR_VECTORS = 4, MR_DATA = 0x400
 struct mport {
 	struct mrig *r;
 	int client, server;		/* the ends the test plays */
-	uint16_t id, dma_id;
+	uint16_t id, dma_id, admins;
 	uint8_t *mem;
 	int memfd;
 	int irq[MR_VECTORS];		/* the client's */
@@ -233,9 +233,9 @@ static inline void mr_consume(struct mport *p, unsigned q)
 /* A whole admin command that succeeds. */
 static inline void mr_admin(struct mport *p, struct nvme_sqe s, uint32_t dw0)
 {
-	static uint16_t cid = 0x100;
+	uint16_t cid = (uint16_t)(0x100 + ++p->admins);
 
-	s.cid = le16_of(++cid);
+	s.cid = le16_of(cid);
 	mr_submit(p, 0, &s);
 	mr_done(p, 0, cid, 0, dw0);
 	mr_consume(p, 0);

@@ -145,8 +145,10 @@ int export_log(const char *record, FILE *f, struct err *err)
 	while ((rc = rec_read(rd, &it, err)) == 1) {
 		if (it.what == REC_ITEM_TXN)
 			log_txn(&l, &it.rec);
-		else if (it.what == REC_ITEM_TEST)
+		if (it.what == REC_ITEM_TEST) {
+			bell_line(&l, NULL);
 			fprintf(f, "### %s\n", it.rec.note);
+		}
 	}
 	bell_line(&l, NULL);
 	buf_fini(&l.b);
