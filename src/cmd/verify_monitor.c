@@ -14,7 +14,7 @@
 enum { LANES = 16, TICK_NS = 100000000 };
 
 struct monitor_vals {
-	const char *listen, *to, *record;
+	const char *listen, *to, *record, *shared;
 	uint64_t max, seed;
 	bool message_mode, keep_mmap, once, quiet;
 };
@@ -25,6 +25,7 @@ const struct opt verify_monitor_opts[] = {
 	OPT(T, to, "to", 't', OPT_STR, "SOCK[,SOCK]", "the servers' sockets, one for each", .needed = true),
 	OPT(T, record, "record", 'r', OPT_STR, "FILE", "write every transaction there (ferry verify export, ferry decode)"),
 	OPT(T, message_mode, "message-mode", 'm', OPT_FLAG, NULL, "take the descriptors out of DMA_MAP: each access comes as a message and is judged"),
+	OPT(T, shared, "shared", 0, OPT_STR, "N[,N]", "sockets (the first is 0) that stay out of message mode, for servers that need their memory"),
 	OPT(T, keep_mmap, "keep-mmap", 0, OPT_FLAG, NULL, "let clients map doorbells; they are then not seen"),
 	OPT(T, max, "max-bytes", 0, OPT_BYTES, "BYTES", "of the record; then it ends, the monitor goes on"),
 	OPT(T, seed, "seed", 0, OPT_NUM, "N", "goes into the record"),
@@ -66,13 +67,24 @@ static bool part(const char *list, unsigned n, char *out, size_t cap)
 	return true;
 }
 
+static bool among(const char *list, unsigned n)
+{
+	char text[32];
+	uint64_t v;
+
+	for (unsigned i = 0; list && part(list, i, text, sizeof(text)); i++)
+		if (!opt_num(text, &v) && v == n)
+			return true;
+	return false;
+}
+
 static int add_lanes(struct monitor *m, const struct monitor_vals *v, struct err *err)
 {
 	unsigned n;
 
 	for (n = 0; n < LANES; n++) {
 		char listen[256], to[256];
-		struct monitor_lane_cfg c = { .listen = listen, .to = to, .ctrl = (uint16_t)n };
+		struct monitor_lane_cfg c = { .listen = listen, .to = to, .ctrl = (uint16_t)n, .shared = among(v->shared, n) };
 		bool a = part(v->listen, n, listen, sizeof(listen)), b = part(v->to, n, to, sizeof(to));
 		int rc;
 

@@ -248,8 +248,10 @@ static struct lane *lane_new(struct monitor *m, const struct monitor_lane_cfg *c
 	l->c = ctrl_numbered(m, cfg->ctrl);
 	if (!l->c && (l->c = ctrl_new(m, cfg->ctrl)))
 		list_push(&m->ctrls, &l->c->link);
-	if (l->c)
+	if (l->c) {
+		l->c->message = m->cfg.message_mode && !cfg->shared;
 		return l;
+	}
 	lane_free(l);
 	return NULL;
 }

@@ -67,7 +67,7 @@ struct monitor;
 struct monitor_cfg {
 	struct env *env;			/* the clock; used until monitor_free */
 	struct rec_store *store;		/* may be NULL: judged, not recorded. The caller's */
-	bool message_mode;
+	bool message_mode;			/* for lanes that do not say otherwise */
 	bool keep_mmap;
 	uint32_t raw_bytes;			/* kept of bulk data, per record; 0: 64 */
 };
@@ -75,6 +75,7 @@ struct monitor_lane_cfg {
 	const char *listen, *to;		/* sockets' paths. to may be one that appears later: each client tries anew */
 	int client_fd, server_fd;		/* instead of paths, when listen is NULL: both taken, also on error */
 	uint16_t ctrl;				/* number in records; lanes of one controller share it */
+	bool shared;				/* not in message mode, though the others are: not every server can do without descriptors */
 };
 
 struct monitor_stats {

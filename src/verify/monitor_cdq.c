@@ -144,7 +144,7 @@ void cdq_scan(struct ctrl *c, struct cdq *q)
 {
 	struct nvme_lbamq e;
 
-	for (uint32_t n = q->slots; !c->m->cfg.message_mode && !q->dead && !q->lost && n && slot_read(c, q, &e); n--) {
+	for (uint32_t n = q->slots; !c->message && !q->dead && !q->lost && n && slot_read(c, q, &e); n--) {
 		if ((e.lbamqa & NVME_LBAMQ_PHASE) != q->phase)
 			return;
 		entry(c, q, &e);

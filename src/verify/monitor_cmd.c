@@ -85,7 +85,7 @@ static void data_rec(struct ctrl *c, struct cmd *k, const struct span *v, unsign
 
 void cmd_data_recs(struct ctrl *c, struct cmd *k, const char *note)
 {
-	if (!k->spans || c->m->cfg.message_mode || !c->m->cfg.store)
+	if (!k->spans || c->message || !c->m->cfg.store)
 		return;
 	if (k->spans > PIECES_RECORDED)
 		data_rec(c, k, k->span, k->spans, note);

@@ -173,7 +173,7 @@ void cq_scan(struct ctrl *c, struct mcq *q)
 	struct nvme_cqe e;
 	uint16_t qid = q->qid;
 
-	if (c->m->cfg.message_mode || q->lost)
+	if (c->message || q->lost)
 		return; /* it comes by message */
 	for (uint32_t n = q->size; n && slot_read(c, q, &e); n--) {
 		if (nvme_cqe_phase(&e) != q->phase) {
@@ -191,5 +191,5 @@ bool cq_torn(struct ctrl *c, struct mcq *q)
 {
 	struct nvme_cqe e;
 
-	return q->before_known && !c->m->cfg.message_mode && !q->lost && slot_read(c, q, &e) && memcmp(&e, &q->before, sizeof(e));
+	return q->before_known && !c->message && !q->lost && slot_read(c, q, &e) && memcmp(&e, &q->before, sizeof(e));
 }

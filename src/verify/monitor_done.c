@@ -32,7 +32,7 @@ static void did_identify(struct ctrl *c, struct cmd *k)
 {
 	struct nvme_id_ctrl id;
 
-	if (!k->data || (!c->m->cfg.message_mode && !cmd_load(c, k)))
+	if (!k->data || (!c->message && !cmd_load(c, k)))
 		return;
 	if (nvme_identify_cns(&k->sqe) == NVME_CNS_NS) {
 		learn_ns(c, le32_get(k->sqe.nsid), k->data);
@@ -73,7 +73,7 @@ static void did_dbbuf(struct ctrl *c, struct cmd *k)
 {
 	c->shadow = le64_get(k->sqe.prp1);
 	c->events = le64_get(k->sqe.prp2);
-	c->blurred |= !c->m->cfg.message_mode;
+	c->blurred |= !c->message;
 	for (unsigned i = 0; i < c->sqs; i++)
 		if (c->sq[i])
 			c->sq[i]->shadow = c->sq[i]->tail;

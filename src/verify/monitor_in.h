@@ -128,6 +128,7 @@ struct ctrl {
 	uint8_t regs[MON_REGS];
 	uint8_t cfg[256];			/* configuration space as far as it passed */
 	bool sure;				/* we saw it being enabled: its queues are all known */
+	bool message;				/* in message mode */
 	bool mapped;				/* a client maps its doorbells */
 	bool enabled, blurred;			/* blurred: doorbells can be rung unseen */
 	bool in_scan;				/* its entries are being taken */

@@ -80,7 +80,7 @@ static void ask_map(struct msg *s)
 	s->ask->size = le64_get(a.size);
 	s->ask->undo = mem_add(&s->l->c->mem, s->ask->addr, s->ask->size, le64_get(a.offset), flags & VUSER_MAP_READ, flags & VUSER_MAP_WRITE,
 			       s->nfds == 1 ? s->fds[0] : -1);
-	if (!s->l->m->cfg.message_mode || !s->nfds)
+	if (!s->l->c->message || !s->nfds)
 		return;
 	/* Without a descriptor, and without the flags that say how to use one, the server asks for each byte. */
 	a.flags = le32_of(flags & (VUSER_MAP_READ | VUSER_MAP_WRITE));
