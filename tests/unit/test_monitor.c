@@ -1,6 +1,26 @@
 /* The monitor's rules: a device (or a host) that breaks one is told so, by that rule and no other; one that keeps them all is not. */
 #include "monrig.h"
 
+/* docs/monitor.md has the rules as the table has them. */
+TEST(rules_are_documented)
+{
+	static char path[512], text[1 << 16], row[512];
+	FILE *f;
+	size_t n;
+
+	snprintf(path, sizeof(path), "%s/docs/monitor.md", getenv("FERRY_SRC") ? getenv("FERRY_SRC") : ".");
+	f = fopen(path, "r");
+	EXPECT(f != NULL);
+	n = fread(text, 1, sizeof(text) - 1, f);
+	text[n] = 0;
+	fclose(f);
+	for (unsigned i = 0; i < RULE_COUNT; i++) {
+		snprintf(row, sizeof(row), "| %s | %c | %s (%s) |\n", monitor_rules[i].id, monitor_rules[i].who, monitor_rules[i].text, monitor_rules[i].clause);
+		if (!strstr(text, row))
+			fail_msg("docs/monitor.md lacks: %s", row);
+	}
+}
+
 /* ---- nothing is wrong ------------------------------------------------------------------------------------------------- */
 
 static void ten_laps(struct mrig *r)
