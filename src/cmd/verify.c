@@ -1,6 +1,7 @@
 /* `ferry verify`: the conformance suite on the command line. What is run where, and where the results go; the suite is src/verify/. */
 #include <errno.h>
 #include <inttypes.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,10 +10,11 @@
 #include "verify/checklist.h"
 #include "verify/report.h"
 #include "verify/run.h"
+#include "verify/store.h"
 
 struct verify_vals {
 	const char *backend, *socket, *device, *device_again;
-	const char *group, *tag, *id, *checklist, *report, *xfail;
+	const char *group, *tag, *id, *checklist, *report, *xfail, *store, *html;
 	uint64_t seed, timeout, quiet, mcs;
 	bool yes_destroy, verbose, has_seed, no_hmlm;
 };
@@ -35,8 +37,10 @@ _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 	OPT(V, quiet, "quiet", 0, OPT_TIME, "TIME", "how long to watch for what must not happen", .dflt = "5ms"), \
 	OPT(V, xfail, "xfail", 0, OPT_STR, "FILE", "known failures: a line 'ID reason' each"), \
 	OPT(V, report, "report", 'r', OPT_STR, "LIST", "files to write: .json .xml (JUnit) .tap .html"), \
+	OPT(V, store, "store", 0, OPT_STR, "FILE", "SQLite file the run is added to, with its coverage"), \
 	OPT(V, verbose, "verbose", 'v', OPT_FLAG, NULL, "name passed and skipped tests too")
 
+static const struct opt o_coverage[] = { OPT(V, html, "html", 0, OPT_STR, "FILE", "write heat maps there too"), OPT_END };
 static const struct opt o_list[] = { OPT_CHOOSE, OPT_END };
 static const struct opt o_run[] = { OPT_DUT, OPT_CHOOSE, OPT_RUN, OPT_END };
 
@@ -133,6 +137,8 @@ static int run_suite(const struct verify_vals *v, struct dut *d, struct vrun_cfg
 	if (!rc) {
 		report_summary(&r, stdout);
 		rc = write_reports(&r, v->report, err);
+		if (!rc && v->store)
+			rc = store_run(v->store, &r, c->cov, err);
 		code = vrun_good(&r) ? EXIT_FERRY_OK : EXIT_FERRY_FAILED;
 	}
 	if (rc)
@@ -157,15 +163,145 @@ static int cmd_run(const struct command *self, void *vals, int argc, char **argv
 		return EXIT_FERRY_USAGE;
 	}
 	c.xfail = known;
-	if (open_dut(&d, v, replay, sizeof(replay), &err)) {
+	c.cov = cov_new();
+	if (!c.cov) {
+		fprintf(stderr, "ferry: no memory\n");
+	} else if (open_dut(&d, v, replay, sizeof(replay), &err)) {
 		fprintf(stderr, "ferry: %s\n", err.text);
 	} else {
 		printf("ferry verify: %s, seed %" PRIu64 "\n", d.about, c.seed);
 		code = run_suite(v, &d, &c, &err);
 		dut_close(&d);
 	}
+	cov_free(c.cov);
 	free(known);
 	return code;
+}
+
+/* ---- coverage, report, diff: from what runs left behind */
+
+static int write_text(const char *path, const struct buf *b, struct err *err)
+{
+	FILE *f = b->failed ? NULL : fopen(path, "we");
+	bool ok = f && fwrite(b->data, 1, b->len, f) == b->len;
+
+	if (f && fclose(f))
+		ok = false;
+	return ok ? 0 : err_set(err, -EIO, "%s cannot be written: %s", path, strerror(errno));
+}
+
+static int cmd_coverage(const struct command *self, void *vals, int argc, char **argv)
+{
+	const struct verify_vals *v = vals;
+	struct err err = { "no memory" };
+	struct cov *c = cov_new();
+	struct buf text = { 0 }, page = { 0 };
+	unsigned runs = 0;
+	uint32_t caps = 0;
+	int rc = c ? store_coverage(argv[0], c, &caps, &runs, &err) : -ENOMEM;
+
+	(void)self, (void)argc;
+	if (!rc) {
+		cov_holes(c, caps, &text);
+		printf("%u runs\n%.*s", runs, (int)text.len, (char *)text.data);
+		if (v->html) {
+			cov_html(c, caps, &page);
+			rc = write_text(v->html, &page, &err);
+		}
+	}
+	if (rc)
+		fprintf(stderr, "ferry: %s\n", err.text);
+	buf_fini(&text);
+	buf_fini(&page);
+	cov_free(c);
+	return rc ? EXIT_FERRY_FAILED : EXIT_FERRY_OK;
+}
+
+static json_object *load(const char *path)
+{
+	json_object *o = json_object_from_file(path), *tests;
+
+	if (o && json_object_object_get_ex(o, "tests", &tests) && json_object_is_type(tests, json_type_array))
+		return o;
+	fprintf(stderr, "ferry: %s is not a report of 'ferry verify run'\n", path);
+	json_object_put(o);
+	return NULL;
+}
+
+static const char *text_of(json_object *o, const char *key)
+{
+	json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) ? json_object_get_string(v) : "";
+}
+
+static int cmd_report(const struct command *self, void *vals, int argc, char **argv)
+{
+	json_object *o = load(argv[0]), *tests, *readings;
+	int bad = 0;
+
+	(void)self, (void)vals, (void)argc;
+	if (!o)
+		return EXIT_FERRY_USAGE;
+	json_object_object_get_ex(o, "tests", &tests);
+	printf("%s (%s), seed %s, counts %s\n", text_of(o, "dut"), text_of(o, "backend"), text_of(o, "seed"), text_of(o, "counts"));
+	for (size_t i = 0; i < json_object_array_length(tests); i++) {
+		json_object *t = json_object_array_get_idx(tests, i);
+		const char *verdict = text_of(t, "verdict");
+
+		if (!strcmp(verdict, "PASS"))
+			continue;
+		bad += strcmp(verdict, "SKIP") && strcmp(verdict, "XFAIL");
+		printf("%-5s %-8s %s\n      %s\n", verdict, text_of(t, "id"), text_of(t, "title"), text_of(t, "why"));
+	}
+	if (json_object_object_get_ex(o, "readings", &readings) && json_object_is_type(readings, json_type_array))
+		for (size_t i = 0; i < json_object_array_length(readings); i++) {
+			json_object *r = json_object_array_get_idx(readings, i);
+
+			printf("reading %-8s %s: %s\n", text_of(r, "test"), text_of(r, "what"), text_of(r, "took"));
+		}
+	json_object_put(o);
+	return bad ? EXIT_FERRY_FAILED : EXIT_FERRY_OK;
+}
+
+static json_object *find_test(json_object *tests, const char *id)
+{
+	for (size_t i = 0; i < json_object_array_length(tests); i++)
+		if (!strcmp(text_of(json_object_array_get_idx(tests, i), "id"), id))
+			return json_object_array_get_idx(tests, i);
+	return NULL;
+}
+
+static int cmd_diff(const struct command *self, void *vals, int argc, char **argv)
+{
+	json_object *a = load(argv[0]), *b = load(argv[1]), *ta, *tb;
+	unsigned n = 0;
+
+	(void)self, (void)vals, (void)argc;
+	if (a && b) {
+		json_object_object_get_ex(a, "tests", &ta);
+		json_object_object_get_ex(b, "tests", &tb);
+		for (size_t i = 0; i < json_object_array_length(ta); i++) {
+			json_object *x = json_object_array_get_idx(ta, i), *y = find_test(tb, text_of(x, "id"));
+
+			if (y && !strcmp(text_of(x, "verdict"), text_of(y, "verdict")))
+				continue;
+			printf("%-8s %s -> %s  %s\n", text_of(x, "id"), text_of(x, "verdict"), y ? text_of(y, "verdict") : "not run", y ? text_of(y, "why") : "");
+			n++;
+		}
+		for (size_t i = 0; i < json_object_array_length(tb); i++) {
+			json_object *y = json_object_array_get_idx(tb, i);
+
+			if (find_test(ta, text_of(y, "id")))
+				continue;
+			printf("%-8s not run -> %s  %s\n", text_of(y, "id"), text_of(y, "verdict"), text_of(y, "why"));
+			n++;
+		}
+		printf("%u tests differ\n", n);
+	}
+	json_object_put(a);
+	json_object_put(b);
+	return !a || !b ? EXIT_FERRY_USAGE : n ? EXIT_FERRY_FAILED : EXIT_FERRY_OK;
 }
 
 static const char about_run[] =
@@ -191,5 +327,8 @@ const struct command verify_commands[] = {
 	  cmd_verify_monitor },
 	{ "export", "RECORD [FILE]", "make a log, a Perfetto trace, waveforms, packets or tables of a record", about_export, verify_export_opts, 1, 2,
 	  cmd_verify_export },
+	{ "report", "FILE.json", "say again what a run found, with the readings it took", NULL, NULL, 1, 1, cmd_report },
+	{ "diff", "A.json B.json", "compare the verdicts of two runs", NULL, NULL, 2, 2, cmd_diff },
+	{ "coverage", "STORE", "add up the coverage of all runs of a store and list the holes", NULL, o_coverage, 1, 1, cmd_coverage },
 	{ .name = NULL }
 };

@@ -10,7 +10,7 @@
 #include "env/linux/loop.h"
 #include "host/port_loop.h"
 
-enum { BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000 };
+enum { BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000, DELAY_NS = 60000 };
 
 struct vrig_side { struct nvme_ctrl *ctrl; struct devloop loop; uint64_t irqs[VECTORS]; };
 struct vrig {
@@ -78,10 +78,16 @@ static void rig_close(struct dut *d)
 	rig_of_dut = NULL;
 }
 
+static uint64_t clock_ns(void *ctx) { return env_now_ns(ctx); }
+
 static struct nvme_ns *add_ns(struct vrig *r, uint32_t nsid, struct err *err)
 {
 	struct nvme_ns_ids ids = { .nguid = { 0xfe, 0x44, 0x79, (uint8_t)nsid }, .uuid = { 0xaa, (uint8_t)nsid } };
 	struct blk *b = blk_ram_open(BLOCK, BLOCKS, err);
+
+	/* A medium that takes its time, or nothing would ever be under way when the verifier looks. */
+	if (b)
+		b = blk_delay_open(b, 0, DELAY_NS, nsid, clock_ns, r->env, err);
 
 	return b ? nvme_ns_add(r->ss, nsid, b, &ids, err) : NULL;
 }

@@ -8,7 +8,7 @@
 #include "host/port_vuser.h"
 #include "verify/dut.h"
 
-enum { MSIX_INDEX = 2, VECTORS = 16, CAP_MSIX = 0x11, CAPS_MAX = 48 };
+enum { MSIX_INDEX = 2, VECTORS = 16 };
 
 static uint64_t irqs(struct dut_ctrl *c, unsigned vector)
 {
@@ -17,20 +17,6 @@ static uint64_t irqs(struct dut_ctrl *c, unsigned vector)
 	if (vector >= c->irq_fds || read(c->irq_fd[vector], &n, sizeof(n)) != sizeof(n))
 		return 0;
 	return n;
-}
-
-static void msix_enable(struct port *p)
-{
-	uint8_t at = 0, cap[4];
-
-	if (p->ops->cfg_read(p, 0x34, &at, 1))
-		return;
-	for (unsigned n = 0; at >= 0x40 && n < CAPS_MAX && !p->ops->cfg_read(p, at, cap, 4); n++, at = cap[1])
-		if (cap[0] == CAP_MSIX) {
-			cap[3] |= 0x80;
-			p->ops->cfg_write(p, at + 2, cap + 2, 2);
-			return;
-		}
 }
 
 /* Interrupts are welcome, not needed: a server without MSI-X is driven by looking at the queues. */
@@ -45,7 +31,6 @@ static bool bind_irqs(struct dut_ctrl *c)
 		if (c->irq_fd[c->irq_fds] < 0)
 			return false;
 	}
-	msix_enable(c->port);
 	return !vuser_client_irq_bind(port_vuser_client(c->port), MSIX_INDEX, 0, c->irq_fd, c->irq_fds);
 }
 

@@ -83,11 +83,13 @@ bool vbin_exists(const struct vfield *f, enum vbin b)
 		[VK_HIGH] = BIN(LEGAL) | BIN(OVERFLOW),
 		[VK_VERSION] = BIN(LEGAL) | BIN(LOW) | BIN(INDEX),
 		[VK_UUID] = BIN(LEGAL) | BIN(LOW) | BIN(INDEX),
-		[VK_SLOT] = BIN(LEGAL) | BIN(LOW) | BIN(HIGH) | BIN(STALE),
+		[VK_SLOT] = BIN(LEGAL) | BIN(LOW) | BIN(HIGH),
 		[VK_LBA] = BIN(LEGAL) | BIN(LOW) | BIN(HIGH) | BIN(OVERFLOW),
 		[VK_OPAQUE] = BIN(LEGAL) | BIN(HIGH),
 #undef BIN
 	};
 
+	if (f->kind == VK_ENUM && b != VB_LEGAL && f->max + (b == VB_RSVD_VALUE) >= mask(f))
+		return false; /* every value is defined */
 	return of[f->kind] >> b & 1;
 }

@@ -1,6 +1,7 @@
 /* The runner. Every test starts from a reset of every controller. When one does not come back, nothing after it can be judged: ERROR. */
 #include "verify/run.h"
 #include "verify/checklist.h"
+#include "verify/model.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -166,9 +167,13 @@ int vrun_run(struct vrun *r, struct dut *d, const struct vrun_cfg *cfg, struct e
 	r->vt->cmd_ns = r->cfg.cmd_ns;
 	r->vt->quiet_ns = r->cfg.quiet_ns;
 	rc = vt_open(r->vt, d, err);
-	r->vt->cov = r->cfg.cov;
 	if (rc)
 		return rc;
+	r->vt->cov = r->cfg.cov;
+	r->vt->model = calloc(1, sizeof(*r->vt->model));
+	if (!r->vt->model)
+		return err_set(err, -ENOMEM, "no memory for a run");
+	model_init(r->vt->model, r->vt);
 	for (unsigned i = 0; vtest_at(i); i++) {
 		struct vresult *one_ = &r->result[r->results];
 
@@ -189,8 +194,10 @@ void vrun_free(struct vrun *r)
 {
 	for (unsigned i = 0; i < r->results; i++)
 		free(r->result[i].trace);
-	if (r->vt)
+	if (r->vt) {
 		vt_close(r->vt);
+		free(r->vt->model);
+	}
 	free(r->result);
 	free(r->vt);
 	memset(r, 0, sizeof(*r));

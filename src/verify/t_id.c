@@ -293,7 +293,7 @@ const struct vtest tests_id[] = {
 	{ "ID-08", DUT_MMC, "ID-08", formats_version0, "version 0 or a vendor format is there", NULL },
 	{ "ID-09", DUT_MMC, "ID-07", formats_nsid, "CNS 20h does not depend on CNTID", NULL },
 	{ "ID-10", MM, "ID-09", formats_mc, "a migratable controller refuses CNS 20h", "negative" },
-	{ "ID-11", DUT_MMC, "ID-10", cns21, "CNS 21h (the overview's erratum)", "negative reading" },
+	{ "ID-11", DUT_MMC, "ID-10", cns21, "CNS 21h (the overview's erratum)", "reading" },
 	{ "ID-12", DUT_MMC, "ID-11", lbamqf, "the entry format is a standard or a vendor one", NULL },
 	{ "ID-13", DUT_MMC, "ID-12 LBA-01", ralbas, "AOCS.RALBAS agrees with Get LBA Status", NULL },
 	{ "ID-14", DUT_MMC | DUT_NS_MMC, "ID-13", tlbaag, "TLBAAG is not larger than the namespace", NULL },

@@ -3,8 +3,22 @@
 #include "verify/test.h"
 
 const struct vgroup vgroups[] = {
+	{ "BA", "what migration rests on: registers, queues, admin commands", tests_ba },
+	{ "IO", "reads and writes", tests_io },
 	{ "ID", "discovery", tests_id },
 	{ "CQ", "controller data queues", tests_cq },
+	{ "FT", "feature 21h and events", tests_ft },
+	{ "TS", "logging of user data changes", tests_ts },
+	{ "TM", "tracking of host memory: start and stop", tests_tm },
+	{ "TR", "tracking of host memory: reports", tests_tr },
+	{ "SU", "suspend", tests_su },
+	{ "RS", "resume", tests_rs },
+	{ "MR", "get controller state", tests_mr },
+	{ "ST", "set controller state", tests_st },
+	{ "LA", "get LBA status", tests_la },
+	{ "RE", "resets", tests_re },
+	{ "E2E", "whole moves", tests_e2e },
+	{ "RN", "random sequences", tests_rn },
 	{ NULL, NULL, NULL }
 };
 

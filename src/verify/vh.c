@@ -330,10 +330,20 @@ struct nvme_state_cq *vh_state_cq(const struct vmem *m, unsigned i)
 
 void vh_adopt(struct vctl *to, struct vctl *from)
 {
+	uint64_t own = to->asq.iova + round_up(to->asq.len, VT_PAGE) + VT_PAGE - to->iova; /* admin queues stay each other's */
+
+	if (to->iova != from->iova || to->acq.iova != from->acq.iova || to->asq.iova != from->asq.iova)
+		vt_error(to->t, "%s and %s do not have their memory at the same addresses", to->name, from->name);
+	memcpy(to->mem + own, from->mem + own, from->used - own);
+	memcpy(to->red, from->red, sizeof(to->red));
+	to->used = from->used;
+	to->reds = from->reds;
 	for (unsigned i = 1; i < VT_QUEUES; i++) {
 		to->sq[i] = from->sq[i];
 		to->cq[i] = from->cq[i];
 		from->sq[i].live = from->cq[i].live = false;
+		to->sq[i].m.p = to->mem + (to->sq[i].m.iova - to->iova);
+		to->cq[i].m.p = to->mem + (to->cq[i].m.iova - to->iova);
 	}
 	for (unsigned i = 0; i < VT_CMDS; i++)
 		if (to->t->cmd[i].used && to->t->cmd[i].c == from && to->t->cmd[i].qid)
@@ -429,4 +439,124 @@ unsigned vh_copy(struct vctl *c, unsigned qid, uint32_t nsid, uint64_t to, const
 		memcpy(m.p + 32 * i, &d, sizeof(d));
 	}
 	return vt_do_data(c, qid, &s, &m, 32 * n, want);
+}
+
+/* ---- more of rings, events and tracking */
+
+struct vring vh_logging(struct vctl *mmc, struct vctl *mc, uint32_t slots)
+{
+	struct vring r;
+
+	vh_cdq(mmc, mc->cntlid, slots, &r, ST(S_OK));
+	vh_log(mmc, r.id, 1, ST(S_OK));
+	return r;
+}
+
+uint32_t vh_visible(const struct vring *r)
+{
+	uint32_t n = 0, at = r->head;
+	bool phase = r->phase;
+
+	for (; n < r->slots && (__atomic_load_n(r->m.p + 32u * at + 31, __ATOMIC_ACQUIRE) & 1) == phase; n++)
+		if (++at == r->slots) {
+			at = 0;
+			phase = !phase;
+		}
+	return n;
+}
+
+struct wait_visible { const struct vring *r; uint32_t n; };
+static bool visible(void *ctx)
+{
+	struct wait_visible *w = ctx;
+
+	return vh_visible(w->r) >= w->n;
+}
+
+void vh_await_visible(struct vring *r, uint32_t n)
+{
+	struct wait_visible w = { r, n };
+
+	if (!vt_until(r->mmc->t, visible, &w, r->mmc->t->cmd_ns))
+		vt_fail(r->mmc->t, "data queue %u has %u entries, not %u", r->id, vh_visible(r), n);
+}
+
+void vh_scatter(struct vctl *mc, unsigned qid, uint64_t from, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct vmark mark = vt_mark(mc);
+
+		vh_write(mc, qid, mc->ns[0].nsid, from + 2 * i, 1, 1000 + from + i, ST(S_OK));
+		vt_back(mc, mark);
+	}
+}
+
+struct vcmd *vh_aer(struct vctl *c)
+{
+	struct nvme_sqe s = { .opc = NVME_OP_AER };
+
+	return vt_send(c, 0, &s, ST(S_OK));
+}
+
+static bool is_done(void *k) { return ((struct vcmd *)k)->done; }
+bool vh_done_soon(struct vt *t, struct vcmd *k) { return vt_until(t, is_done, k, t->quiet_ns); }
+
+void vh_track_all(struct vctl *mmc, struct vctl *mc)
+{
+	struct vrange r = { mc->iova, (uint32_t)(mc->bytes >> 12 >> mmc->id.minmrtg) };
+
+	vh_track(mmc, mc->cntlid, true, mmc->id.minmrtg, &r, 1, ST(S_OK));
+}
+
+static void dirty_one(struct vctl *mc, const struct nvme_tracked_range *d, unsigned shift, struct vdirty *v)
+{
+	uint64_t a = le64_get(d->saddr), granule = 4096ull << shift, n = (uint64_t)le32_get(d->len) * granule;
+	struct vt *t = mc->t;
+
+	for (unsigned i = 0; i < sizeof(d->rsvd12); i++)
+		VEQ(t, d->rsvd12[i], 0, "reserved byte of a Track Receive descriptor");
+	VEXPECT(t, a % granule == 0 && n, "Track Receive: SADDR %llxh, LEN %u are not whole granules of %llu bytes", (unsigned long long)a,
+		le32_get(d->len), (unsigned long long)granule);
+	VEXPECT(t, a >= mc->iova && range_inside(a - mc->iova, n, mc->bytes), "Track Receive reports %llxh + %llxh, which nobody asked to track",
+		(unsigned long long)a, (unsigned long long)n);
+	for (uint64_t p = (a - mc->iova) >> 12; p < (a + n - mc->iova) >> 12 && p < ARRAY_LEN(v->page); p++) {
+		v->pages += !v->page[p];
+		v->page[p] = 1;
+	}
+}
+
+void vh_dirty(struct vctl *mmc, struct vctl *mc, uint32_t bytes, struct vdirty *v)
+{
+	enum { REPORTS_MAX = 20000 };
+	struct vt *t = mmc->t;
+	struct vmem m = vt_mem(mmc, bytes);
+	struct nvme_tracked h;
+
+	memset(v, 0, sizeof(*v));
+	do {
+		vh_receive(mmc, mc->cntlid, &m, bytes, ST(S_OK));
+		memcpy(&h, m.p, sizeof(h));
+		VEQ(t, h.ver, 0, "VER of Track Receive");
+		VEQ(t, h.attrb & 0xfc, 0, "reserved bits of ATTRB");
+		VEQ(t, le16_get(h.cntlid), mc->cntlid, "CNTLID in Track Receive");
+		VEXPECT(t, le32_get(h.ntmcd) <= (bytes - 16) / 16, "NTMCD %u does not fit into %u bytes", le32_get(h.ntmcd), bytes);
+		VEXPECT(t, le32_get(h.ntmcd) || !(h.attrb & 1), "NTMCD is 0 and MTR is 1");
+		VEXPECT(t, le16_get(h.rpmpg) <= 30, "RPMPG is %u", le16_get(h.rpmpg));
+		for (uint32_t i = 0; i < le32_get(h.ntmcd); i++) {
+			struct nvme_tracked_range d;
+
+			memcpy(&d, m.p + 16 + 16 * i, sizeof(d));
+			dirty_one(mc, &d, le16_get(h.rpmpg), v);
+		}
+		v->descriptors += le32_get(h.ntmcd);
+		v->susp = h.attrb >> 1 & 1;
+		VEXPECT(t, ++v->reports < REPORTS_MAX, "Track Receive never ends (MTR stays 1)");
+	} while (h.attrb & 1);
+}
+
+void vh_expect_dirty(struct vt *t, const struct vdirty *v, const struct vctl *c, const struct vmem *m, const char *what)
+{
+	for (uint64_t a = m->iova; a < m->iova + m->len; a += VT_PAGE)
+		VEXPECT(t, v->page[(a - c->iova) >> 12], "%s: page %llxh was written by the controller and is not reported", what,
+			(unsigned long long)a);
 }

@@ -46,13 +46,28 @@ void vh_told(struct vring *);					/* FID 21h: everything read is given back */
 unsigned vh_covered(struct vring *, uint32_t nsid, uint64_t slba, uint64_t nlb, bool *dealloc);
 void vh_expect_silent_ring(struct vring *);			/* nothing is posted while we watch */
 
+/* A queue for this controller with logging started; the start marker is not waited for. */
+struct vring vh_logging(struct vctl *mmc, struct vctl *mc, uint32_t slots);
+uint32_t vh_visible(const struct vring *);			/* entries posted and not read */
+void vh_await_visible(struct vring *, uint32_t n);
+/* n writes of one block, two blocks apart from `from` on: nothing that could be merged into fewer entries. */
+void vh_scatter(struct vctl *mc, unsigned qid, uint64_t from, unsigned n);
+struct vcmd *vh_aer(struct vctl *);
+bool vh_done_soon(struct vt *, struct vcmd *);			/* within the time for what must not happen */
+
+/* What Track Receive reports of a controller's memory, page by page; asks until MTR=0, with a buffer of `bytes`. */
+struct vdirty { uint8_t page[8192]; unsigned pages, reports, descriptors; bool susp; };
+void vh_dirty(struct vctl *mmc, struct vctl *mc, uint32_t bytes, struct vdirty *);
+void vh_track_all(struct vctl *mmc, struct vctl *mc);		/* the whole arena of mc, finest granularity */
+void vh_expect_dirty(struct vt *, const struct vdirty *, const struct vctl *, const struct vmem *, const char *what);
+
 /* The whole state of a controller, read as clients do: head first. Length in bytes. */
 uint32_t vh_image(struct vctl *mmc, struct vctl *mc, unsigned csvi, unsigned csuuidi, struct vmem *out);
 unsigned vh_uuids(struct vctl *mmc);				/* vendor formats listed by CNS 20h */
 struct nvme_state_sq *vh_state_sq(const struct vmem *image, unsigned i);
 struct nvme_state_cq *vh_state_cq(const struct vmem *image, unsigned i);
 /* The queues, memory and commands that are out go with the state: from now on they are `to`'s. */
-void vh_adopt(struct vctl *to, struct vctl *from);
+void vh_adopt(struct vctl *to, struct vctl *from);		/* memory too, but for the admin queues */
 
 /* ---- I/O. Data carries its seed and place, so that whoever reads it knows which write it was. */
 void vh_fill(struct vmem *, uint32_t len, uint64_t seed);

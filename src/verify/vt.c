@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "verify/model.h"
 #include "verify/vt_in.h"
 
 const char *vt_verdict_name(enum vt_verdict v)
@@ -93,16 +94,6 @@ struct vmem vt_mem(struct vctl *c, uint32_t bytes)
 	return m;
 }
 
-void vt_mem_clone(struct vctl *to, const struct vctl *from)
-{
-	if (to->iova != from->iova || to->bytes != from->bytes)
-		vt_error(to->t, "%s and %s do not have their memory at the same addresses", to->name, from->name);
-	memcpy(to->mem, from->mem, from->used);
-	memcpy(to->red, from->red, sizeof(to->red));
-	to->used = from->used;
-	to->reds = from->reds;
-}
-
 static void red_look(struct vctl *c, unsigned from)
 {
 	static const uint8_t red[VT_PAGE] = { [0 ... VT_PAGE - 1] = RED_BYTE };
@@ -187,6 +178,8 @@ void vt_disable(struct vctl *c)
 
 void vt_down(struct vctl *c)
 {
+	if (c->t->model && c->up) /* CC.EN 0 to 0 is no reset */
+		model_reset(c->t->model, c);
 	c->up = false;
 	memset(c->sq, 0, sizeof(c->sq));
 	memset(c->cq, 0, sizeof(c->cq));
@@ -202,13 +195,20 @@ void vt_enable(struct vctl *c, bool wait)
 	uint32_t n = MIN((uint32_t)ADMIN_ENTRIES, (uint32_t)(c->cap & 0xffff) + 1);
 
 	vt_trace(c->t, "%s CC.EN=1", c->name);
-	c->cq[0] = (struct vcq){ .live = true, .size = n, .m = vt_mem(c, n * 16), .phase = true };
-	c->sq[0] = (struct vsq){ .live = true, .size = n, .m = vt_mem(c, n * 64) };
+	if (!c->acq.len) {
+		c->acq = vt_mem(c, n * 16);
+		c->asq = vt_mem(c, n * 64);
+	}
+	memset(c->acq.p, 0, c->acq.len);
+	c->cq[0] = (struct vcq){ .live = true, .size = n, .m = c->acq, .phase = true };
+	c->sq[0] = (struct vsq){ .live = true, .size = n, .m = c->asq };
 	vt_reg_put(c, NVME_REG_AQA, 4, (n - 1) | (uint64_t)(n - 1) << 16);
 	vt_reg_put(c, NVME_REG_ASQ, 8, c->sq[0].m.iova);
 	vt_reg_put(c, NVME_REG_ACQ, 8, c->cq[0].m.iova);
 	vt_reg_put(c, NVME_REG_CC, 4, NVME_CC_EN | 6 << NVME_CC_IOSQES_SHIFT | 4 << NVME_CC_IOCQES_SHIFT);
 	c->up = true;
+	if (c->t->model)
+		model_enabled(c->t->model, c);
 	if (wait && !wait_ready(c, true))
 		vt_fail(c->t, "%s: CSTS.RDY stays 0 after CC.EN=1 for longer than CAP.TO", c->name);
 }

@@ -34,7 +34,7 @@ enum {
 struct vmem { uint8_t *p; uint64_t iova; uint32_t len; };
 
 struct vcq {
-	bool live;
+	bool live, hold;		/* hold: leave what is posted there */
 	uint16_t qid, iv;
 	uint32_t size;			/* entries */
 	struct vmem m;
@@ -63,6 +63,8 @@ struct vcmd {
 	struct nvme_cqe cqe;
 	uint16_t want[16];		/* a copy: the set may live shorter than the command */
 	bool any;
+	int8_t op;			/* enum vop, -1 none of ours; and the target's state when it was sent */
+	uint8_t mstate;
 	uint64_t sent_ns, order;	/* order: of completion, run wide */
 };
 
@@ -78,6 +80,7 @@ struct vctl {
 	struct vt *t;
 	struct dut_ctrl *dut;
 	struct port *port;
+	unsigned index;			/* in vt.ctl */
 	char name[8];			/* "MMC0", "MC1" */
 	bool mmc, mapped, up;
 	uint16_t cntlid;
@@ -87,6 +90,7 @@ struct vctl {
 	int fd;
 	uint8_t *mem;
 	uint64_t iova, bytes, used;
+	struct vmem acq, asq;		/* the admin queue: one place from bring-up to bring-up */
 	struct vsq sq[VT_QUEUES];
 	struct vcq cq[VT_QUEUES];
 	struct vns ns[VT_NS];
@@ -128,6 +132,7 @@ struct vt {
 	struct vt_reading reading[VT_READINGS];
 	unsigned readings;
 	struct cov *cov;		/* NULL: not counted */
+	struct model *model;		/* the shadow */
 	struct buf trace;		/* last commands of the test, for the report of a failure */
 	void *scratch;			/* of random.c */
 };
@@ -159,8 +164,6 @@ struct vmem vt_mem(struct vctl *, uint32_t bytes);			/* zeroed */
 struct vmark { uint64_t used; unsigned reds; };
 static inline struct vmark vt_mark(const struct vctl *c) { return (struct vmark){ c->used, c->reds }; }
 void vt_back(struct vctl *, struct vmark);
-/* Some other controller's memory at the same addresses: how a VM's memory arrives at another server. */
-void vt_mem_clone(struct vctl *to, const struct vctl *from);
 void vt_red_check(struct vt *);
 
 /* ---- commands */
@@ -174,6 +177,7 @@ unsigned vt_finish(struct vt *, struct vcmd *);				/* the same; its status; the 
 unsigned vt_do(struct vctl *, unsigned qid, const struct nvme_sqe *, const uint16_t *want);
 unsigned vt_do_data(struct vctl *, unsigned qid, const struct nvme_sqe *, const struct vmem *, uint32_t len, const uint16_t *want);
 void vt_forget(struct vcmd *);						/* nobody waits for it any more (reset) */
+void vt_reap_now(struct vctl *);						/* takes what has completed, without giving the DUT a turn */
 bool vt_poll(struct vt *);						/* one turn: the DUT's work, our completions */
 bool vt_is(const uint16_t *set, unsigned status);
 /* Polls until `*flag`, the command timeout or the test's deadline. */
@@ -188,6 +192,8 @@ void vt_doorbell(struct vctl *, unsigned index, uint32_t val);
 void vt_disable(struct vctl *);						/* CC.EN=0, waits for RDY=0; queues are gone */
 void vt_enable(struct vctl *, bool wait);				/* fresh admin queue; wait: for RDY=1 */
 void vt_reset(struct vctl *);						/* both */
+void vt_port_again(struct vctl *);					/* what a function reset took: bus master, MSI-X */
+void vt_fresh(struct vt *);						/* as at the beginning of a test */
 
 /* ---- queues */
 unsigned vt_cq_make(struct vctl *, unsigned qid, uint32_t size, const uint16_t *want);	/* contiguous, interrupts on, vector qid */

@@ -102,7 +102,7 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	vt_trace(c->t, "%s sq%u cid %u %s nsid %u cdw10 %08x %08x %08x %08x %08x %08x prp1 %llx", c->name, qid, k->cid, op_name(k),
 		 le32_get(s->nsid), le32_get(s->cdw10), le32_get(s->cdw11), le32_get(s->cdw12), le32_get(s->cdw13),
 		 le32_get(s->cdw14), le32_get(s->cdw15), (unsigned long long)le64_get(s->prp1));
-	cov_sent(c->t->cov, c, qid, &k->sqe);
+	cov_sent(c->t->cov, c, k);
 	return k;
 }
 
@@ -126,7 +126,7 @@ static void judge(struct vt *t, struct vcmd *k)
 	char got[64], set[400];
 
 	vt_trace(t, "%s sq%u cid %u <- %s dw0 %08x", k->c->name, k->qid, k->cid, vt_status_text(st, got), le32_get(k->cqe.dw0));
-	cov_done(t->cov, k->c, k->qid, &k->sqe, &k->cqe);
+	cov_done(t->cov, k->c, k);
 	if (!k->any && !vt_is(k->want, st))
 		vt_fail(t, "%s (%s, cdw10 %08x, cdw11 %08x) ended with %s, not with %s", op_name(k), k->c->name,
 			le32_get(k->sqe.cdw10), le32_get(k->sqe.cdw11), vt_status_text(st, got), vt_set_text(k->want, set, sizeof(set)));
@@ -184,10 +184,12 @@ bool vt_reap(struct vctl *c)
 	bool any = false;
 
 	for (unsigned i = 0; i < VT_QUEUES; i++)
-		if (c->cq[i].live)
+		if (c->cq[i].live && !c->cq[i].hold)
 			any |= reap(c, &c->cq[i]);
 	return any;
 }
+
+void vt_reap_now(struct vctl *c) { vt_reap(c); }
 
 bool vt_poll(struct vt *t)
 {
@@ -252,7 +254,7 @@ static unsigned pass(struct vctl *c, unsigned qid, const struct nvme_sqe *s, voi
 	*k = (struct vcmd){ .used = true, .c = c, .sqe = *s };
 	may_end(k, want);
 	vt_trace(c->t, "%s passthrough %s cdw10 %08x cdw11 %08x", c->name, op_name(k), le32_get(s->cdw10), le32_get(s->cdw11));
-	cov_sent(c->t->cov, c, qid, s);
+	cov_sent(c->t->cov, c, k);
 	rc = c->dut->pass(c->dut, s, data, len, &k->cqe);
 	if (rc == -EPERM || rc == -EOPNOTSUPP)
 		vt_skip(c->t, "%s cannot be sent safely through a kernel's passthrough", op_name(k));

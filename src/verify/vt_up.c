@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "verify/model.h"
 #include "verify/vt_in.h"
 
 enum { MEM_BYTES = 24 << 20 };
@@ -56,14 +57,25 @@ static int map(struct vctl *c, uint64_t iova, struct err *err)
 	return 0;
 }
 
-static void bus_master(struct vctl *c)
+/* Bus master, or it may not reach memory; MSI-X, or it may not interrupt. */
+void vt_port_again(struct vctl *c)
 {
-	uint8_t cmd[2] = { 0, 0 };
+	enum { CAP_MSIX = 0x11, CAPS_MAX = 48 };
+	struct port *p = c->port;
+	uint8_t cmd[2] = { 0, 0 }, at = 0, cap[4];
 
-	if (!c->port->ops->cfg_read(c->port, 4, cmd, 2)) {
-		cmd[0] |= 6;
-		c->port->ops->cfg_write(c->port, 4, cmd, 2);
-	}
+	if (p->ops->cfg_read(p, 4, cmd, 2))
+		return;
+	cmd[0] |= 6;
+	p->ops->cfg_write(p, 4, cmd, 2);
+	if (p->ops->cfg_read(p, 0x34, &at, 1))
+		return;
+	for (unsigned n = 0; at >= 0x40 && n < CAPS_MAX && !p->ops->cfg_read(p, at, cap, 4); n++, at = cap[1])
+		if (cap[0] == CAP_MSIX) {
+			cap[3] = (cap[3] | 0x80) & 0xbf; /* enabled, not masked as a whole */
+			p->ops->cfg_write(p, at + 2u, cap + 2, 2);
+			return;
+		}
 }
 
 static void identify(struct vctl *c, unsigned cns, uint32_t nsid, unsigned csi, struct vmem *m, const uint16_t *want)
@@ -198,6 +210,8 @@ static uint32_t discover(struct vt *t)
 /* The MMC first: whatever it suspended is released, so that an MC's CC.EN=1 is not held up. */
 static void reset_all(struct vt *t)
 {
+	if (t->model)
+		model_init(t->model, t);
 	for (unsigned pass = 0; pass < 2; pass++)
 		for (unsigned i = 0; i < t->ctls; i++) {
 			struct vctl *c = &t->ctl[i];
@@ -207,9 +221,12 @@ static void reset_all(struct vt *t)
 			vt_disable(c);
 			c->used = 0;
 			c->reds = 0;
+			c->acq.len = c->asq.len = 0;
 			vt_enable(c, true);
 		}
 }
+
+void vt_fresh(struct vt *t) { reset_all(t); }
 
 /* A failure may have left a controller that CC.EN does not bring back: then the function is reset, once. */
 bool vt_bring_up(struct vt *t, struct err *err)
@@ -221,7 +238,7 @@ bool vt_bring_up(struct vt *t, struct err *err)
 				for (unsigned i = 0; i < t->ctls; i++)
 					if (t->ctl[i].port && t->ctl[i].port->ops->reset) {
 						t->ctl[i].port->ops->reset(t->ctl[i].port);
-						bus_master(&t->ctl[i]);
+						vt_port_again(&t->ctl[i]);
 					}
 			reset_all(t);
 			return true;
@@ -239,6 +256,7 @@ static int open_all(struct vt *t, struct err *err)
 		int rc;
 
 		c->t = t;
+		c->index = i;
 		c->dut = &t->dut->ctrl[i];
 		c->port = c->dut->port;
 		c->fd = -1;
@@ -254,7 +272,7 @@ static int open_all(struct vt *t, struct err *err)
 		rc = map(c, i ? MC_IOVA : MMC_IOVA, err);
 		if (rc)
 			return rc;
-		bus_master(c);
+		vt_port_again(c);
 		rc = c->port->ops->reg_read(c->port, NVME_REG_CAP, 8, &c->cap);
 		if (rc || c->cap == UINT64_MAX || !c->cap)
 			return err_set(err, rc ? rc : -ENODEV, "%s: no controller answers (CAP %llx)", c->dut->name,
