@@ -86,6 +86,8 @@ static bool esa_fits(const struct cdq *q, unsigned esa)
 		return false;
 	if (esa == NVME_ESA_SUSPENDED)
 		return q->last_esa != NVME_ESA_SUSPENDED || q->log != CDQ_ENDED;
+	if (esa == NVME_ESA_FIRST && q->last_esa == NVME_ESA_SUSPENDED)
+		return true; /* resumed, or reset out of its suspension */
 	switch (q->log) {
 	case CDQ_STARTING: return esa != NVME_ESA_NONE;
 	case CDQ_LOGGING: return esa != NVME_ESA_FIRST;

@@ -168,11 +168,28 @@ static bool slot_read(struct ctrl *c, struct mcq *q, struct nvme_cqe *e)
 	return true;
 }
 
+/* Memory that already looks like entries to come (a host that did not clear it; a state whose memory did not come along) would be taken
+ * for completions: such a queue cannot be followed in shared mode. */
+static void look_first(struct ctrl *c, struct mcq *q)
+{
+	q->new = false;
+	for (uint32_t i = q->tail; i < q->size; i++) {
+		uint8_t st;
+
+		if (!mem_read(&c->mem, queue_addr(c, q->base, q->page, (uint64_t)i * sizeof(struct nvme_cqe)) + 14, &st, 1) || (st & 1) != q->phase)
+			continue;
+		q->lost = c->blurred = true;
+		return;
+	}
+}
+
 void cq_scan(struct ctrl *c, struct mcq *q)
 {
 	struct nvme_cqe e;
 	uint16_t qid = q->qid;
 
+	if (q->new && !c->message && !q->lost)
+		look_first(c, q);
 	if (c->message || q->lost)
 		return; /* it comes by message */
 	for (uint32_t n = q->size; n && slot_read(c, q, &e); n--) {

@@ -31,9 +31,11 @@ static bool in_queues(struct ctrl *c, uint64_t at, uint64_t len, struct whose *w
 	return false;
 }
 
-static bool in_commands(struct ctrl *c, uint64_t at, uint64_t len, struct whose *w)
+/* A host may give one buffer to several commands: the one whose direction fits comes first. */
+static bool in_commands(struct ctrl *c, uint64_t at, uint64_t len, bool write, struct whose *w)
 {
 	struct cmd *unknown = NULL;
+	bool found = false;
 
 	for (unsigned i = 0; i < c->sqs; i++)
 		for (unsigned b = 0; c->sq[i] && c->sq[i]->out && b < CMD_BUCKETS; b++)
@@ -43,10 +45,14 @@ static bool in_commands(struct ctrl *c, uint64_t at, uint64_t len, struct whose 
 
 				if (list || walk_touches(k, at, len)) {
 					*w = (struct whose){ .own = list ? OWN_LIST : OWN_DATA, .sq = c->sq[i], .cmd = k };
-					return true;
+					found = true;
+					if (list ? !write : write == (k->dir == 'C'))
+						return true;
 				}
 				unknown = k->bounded ? unknown : k;
 			}
+	if (found)
+		return true;
 	if (unknown)
 		*w = (struct whose){ .own = OWN_UNKNOWN, .cmd = unknown };
 	return unknown != NULL;
@@ -102,11 +108,11 @@ static bool was_one_of(struct ctrl *c, uint64_t at, uint64_t len, struct whose *
 	return false;
 }
 
-static struct whose find(struct ctrl *c, uint64_t at, uint64_t len)
+static struct whose find(struct ctrl *c, uint64_t at, uint64_t len, bool write)
 {
 	struct whose w = { 0 };
 
-	if (in_queues(c, at, len, &w) || in_tables(c, at, len, &w) || in_commands(c, at, len, &w) || in_creation(c, at, &w) ||
+	if (in_queues(c, at, len, &w) || in_tables(c, at, len, &w) || in_commands(c, at, len, write, &w) || in_creation(c, at, &w) ||
 	    was_one_of(c, at, len, &w))
 		return w;
 	return (struct whose){ .own = OWN_NOBODY };
@@ -224,7 +230,7 @@ static void judge_fetch(struct ctrl *c, const struct msq *q, uint64_t off, uint6
 
 void dma_read_asked(struct ctrl *c, uint64_t at, uint64_t len)
 {
-	struct whose w = find(c, at, len);
+	struct whose w = find(c, at, len, false);
 
 	judge(c, &w, at, len, false);
 	if (w.own == OWN_SQ)
@@ -272,7 +278,7 @@ static void take_doorbells(struct ctrl *c)
 
 void dma_read_done(struct ctrl *c, uint64_t at, const uint8_t *p, uint64_t len)
 {
-	struct whose w = find(c, at, len);
+	struct whose w = find(c, at, len, false);
 
 	data_rec(c, &w, at, p, len, false);
 	if (w.own == OWN_SQ)
@@ -338,7 +344,7 @@ void dma_written(struct ctrl *c, uint64_t at, const uint8_t *p, uint64_t len)
 			mon_break(c, RULE_SUSP_DMA, c->m->msg_uid, "write of %llu bytes at 0x%llx", (unsigned long long)len, (unsigned long long)at);
 		return;
 	}
-	w = find(c, at, len);
+	w = find(c, at, len, true);
 	if (w.own == OWN_CQ) {
 		cqes(c, w.cq->qid, w.off, p, len);
 		return;

@@ -151,49 +151,6 @@ static void did_resume(struct ctrl *c, struct cmd *k, bool ok)
 
 /* ---- state ---------------------------------------------------------------------------------------------------------------------- */
 
-/* The I/O queues of an image, NVMe Controller State version 0. */
-static void take_state(struct ctrl *mc, const uint8_t *p, uint32_t len)
-{
-	struct nvme_state_head h;
-	struct nvme_state_v0 v;
-	struct nvme_state_sq s;
-	struct nvme_state_cq q;
-	size_t at = sizeof(h) + sizeof(v), sqs, cqs;
-
-	if (len < at)
-		return;
-	memcpy(&h, p, sizeof(h));
-	memcpy(&v, p + sizeof(h), sizeof(v));
-	sqs = le16_get(v.niosq);
-	cqs = le16_get(v.niocq);
-	if (!le64_get(h.nvmecss) || le16_get(v.ver) || len - at < (sqs + cqs) * sizeof(s))
-		return;
-	for (size_t i = 0; i < cqs; i++) {
-		struct mcq *n;
-		uint32_t attr;
-
-		memcpy(&q, p + at + (sqs + i) * sizeof(s), sizeof(q));
-		attr = le32_get(q.attr);
-		n = ctrl_cq_new(mc, le16_get(q.qid), le16_get(q.qsize0) + 1u, le64_get(q.prp1), attr & NVME_STATE_CQ_PC, attr & NVME_STATE_CQ_IEN,
-				(uint16_t)(attr >> NVME_STATE_CQ_IV_SHIFT));
-		if (!n || le16_get(q.head) >= n->size || le16_get(q.tail) >= n->size)
-			continue;
-		n->head = le16_get(q.head);
-		n->tail = le16_get(q.tail);
-		n->phase = n->tail ? !!(attr & NVME_STATE_CQ_S0PT) : !(attr & NVME_STATE_CQ_S0PT);
-	}
-	for (size_t i = 0; i < sqs; i++) {
-		struct msq *n;
-
-		memcpy(&s, p + at + i * sizeof(s), sizeof(s));
-		n = ctrl_sq_new(mc, le16_get(s.qid), le16_get(s.qsize0) + 1u, le64_get(s.prp1), le16_get(s.attr) & 1, le16_get(s.cqid));
-		if (!n || le16_get(s.head) >= n->size || le16_get(s.tail) >= n->size)
-			continue;
-		n->head = n->seen = le16_get(s.head);
-		queue_advance(mc, n, le16_get(s.tail));
-	}
-}
-
 static void did_set_state(struct ctrl *c, struct cmd *k)
 {
 	struct ctrl *mc = mon_ctrl_by_cntlid(c->m, (uint16_t)nvme_migration_send_cntlid(&k->sqe));
@@ -217,7 +174,7 @@ static void did_set_state(struct ctrl *c, struct cmd *k)
 	}
 	if (!(seq & NVME_SEQ_LAST))
 		return;
-	take_state(mc, mc->state.p, mc->state.len);
+	state_taken(mc, mc->state.p, mc->state.len);
 	mc->state.len = 0;
 }
 

@@ -89,6 +89,7 @@ struct msq {
 struct mcq {
 	uint16_t qid, iv;
 	bool ien, lost;
+	bool new;				/* its memory has not been looked at yet */
 	uint32_t size;
 	uint64_t base, *page, list;
 	uint16_t head, tail;			/* consumed by doorbell; next slot to be posted */
@@ -303,6 +304,9 @@ bool cq_torn(struct ctrl *, struct mcq *);	/* the next slot changed, but its pha
 void done_effects(struct ctrl *, struct cmd *, const struct nvme_cqe *);
 void done_submitted(struct ctrl *, struct cmd *); /* effects that may begin before the completion */
 bool done_wants(const struct cmd *);		/* its data is to be kept in cmd->data */
+
+/* monitor_state.c */
+void state_taken(struct ctrl *mc, const uint8_t *p, uint32_t len);	/* a whole image was set on it */
 
 /* monitor_dma.c: accesses by message */
 void dma_read_asked(struct ctrl *, uint64_t at, uint64_t len);

@@ -85,7 +85,7 @@ struct mcq *ctrl_cq_new(struct ctrl *c, uint16_t qid, uint32_t size, uint64_t ba
 	q = grow((void **)&c->cq, &c->cqs, qid + 1u) ? calloc(1, sizeof(*q)) : NULL;
 	if (!q)
 		return NULL;
-	*q = (struct mcq){ .qid = qid, .iv = iv, .ien = ien, .size = size, .base = base, .phase = true };
+	*q = (struct mcq){ .qid = qid, .iv = iv, .ien = ien, .size = size, .base = base, .phase = true, .new = true };
 	if (!contiguous) {
 		q->page = queue_pages(c, base, (uint64_t)size * sizeof(struct nvme_cqe));
 		q->list = base;
