@@ -317,7 +317,7 @@ static inline void mr_queues(struct mport *p, unsigned qid)
 static inline void mr_identify(struct mport *p, uint16_t cntlid)
 {
 	static uint8_t page[4096];
-	struct nvme_id_ctrl id = { .cntlid = le16_of(cntlid) };
+	struct nvme_id_ctrl id = { .cntlid = le16_of(cntlid), .ver = le32_of(0x20100) };
 	struct nvme_id_ns ns = { 0 };
 	struct nvme_sqe s = { .opc = NVME_OP_IDENTIFY, .prp1 = le64_of(MR_DATA), .cid = le16_of(0x50) };
 

@@ -14,7 +14,7 @@
 enum { LANES = 16, TICK_NS = 100000000 };
 
 struct monitor_vals {
-	const char *listen, *to, *record, *shared;
+	const char *listen, *to, *record, *shared, *cntlid;
 	uint64_t max, seed;
 	bool message_mode, keep_mmap, once, quiet;
 };
@@ -26,6 +26,7 @@ const struct opt verify_monitor_opts[] = {
 	OPT(T, record, "record", 'r', OPT_STR, "FILE", "write every transaction there (ferry verify export, ferry decode)"),
 	OPT(T, message_mode, "message-mode", 'm', OPT_FLAG, NULL, "take the descriptors out of DMA_MAP: each access comes as a message and is judged"),
 	OPT(T, shared, "shared", 0, OPT_STR, "N[,N]", "sockets (the first is 0) that stay out of message mode, for servers that need their memory"),
+	OPT(T, cntlid, "cntlid", 0, OPT_STR, "ID[,ID]", "the controllers' CNTLIDs, if no Identify Controller will pass to tell"),
 	OPT(T, keep_mmap, "keep-mmap", 0, OPT_FLAG, NULL, "let clients map doorbells; they are then not seen"),
 	OPT(T, max, "max-bytes", 0, OPT_BYTES, "BYTES", "of the record; then it ends, the monitor goes on"),
 	OPT(T, seed, "seed", 0, OPT_NUM, "N", "goes into the record"),
@@ -80,6 +81,7 @@ static bool among(const char *list, unsigned n)
 
 static int add_lanes(struct monitor *m, const struct monitor_vals *v, struct err *err)
 {
+	uint64_t id;
 	unsigned n;
 
 	for (n = 0; n < LANES; n++) {
@@ -95,6 +97,8 @@ static int add_lanes(struct monitor *m, const struct monitor_vals *v, struct err
 		rc = monitor_lane(m, &c, err);
 		if (rc)
 			return rc;
+		if (v->cntlid && part(v->cntlid, n, to, sizeof(to)) && !opt_num(to, &id))
+			monitor_cntlid(m, (uint16_t)n, (uint16_t)id);
 	}
 	return err_set(err, -EINVAL, "more than %d sockets", LANES);
 }

@@ -13,7 +13,7 @@
 
 #include "verify/monitor_in.h"
 
-enum { POLL_EVENTS = 256 };
+enum { POLL_EVENTS = 256, EAGER_LOOKS = 2000 };
 
 #define ROW_(id, who, text, clause) { #id, #who[0], text, clause },
 const struct monitor_rule_row monitor_rules[RULE_COUNT] = { MONITOR_RULES(ROW_) };
@@ -356,12 +356,22 @@ static bool one_event(struct monitor *m)
 	return false;
 }
 
+/* A host that polls reads what it asked for as soon as it is there, and may then use the memory for something else. Where we want to read it
+ * too (who a controller is, how large blocks are) we look again and again for a moment. */
+static void look_closely(struct monitor *m)
+{
+	for (unsigned i = 0; i < EAGER_LOOKS && m->eager; i++)
+		mon_scan(m);
+}
+
 bool monitor_poll(struct monitor *m)
 {
 	unsigned n = 0;
 
-	while (n < POLL_EVENTS && one_event(m))
+	while (n < POLL_EVENTS && one_event(m)) {
+		look_closely(m);
 		n++;
+	}
 	LIST_EACH(&m->lanes, it) {
 		struct lane *l = LIST_ENTRY(it, struct lane, link);
 

@@ -33,6 +33,8 @@ struct cmd *cmd_find(struct msq *q, uint16_t cid)
 void cmd_ended(struct ctrl *c, struct msq *q, struct cmd *k, uint32_t status)
 {
 	rec_done(c->m->cfg.store, k->uid, mon_now(c->m), status);
+	c->m->eager -= k->eager;
+	k->eager = false;
 	list_del(&k->link);
 	q->out--;
 	c->cmds_out--;
@@ -52,6 +54,7 @@ void cmd_forget(struct ctrl *c, struct msq *q)
 			struct cmd *k = LIST_ENTRY(l, struct cmd, link);
 
 			rec_done(c->m->cfg.store, k->uid, mon_now(c->m), REC_STATUS_NONE);
+			c->m->eager -= k->eager;
 			cmd_free(k);
 			c->cmds_out--;
 		}
@@ -151,6 +154,8 @@ void cmd_seen(struct ctrl *c, struct msq *q, uint32_t index, const struct nvme_s
 	c->cmds_out++;
 	if (done_wants(k) && k->length && k->length <= MON_READ_MAX)
 		k->data = calloc(1, k->length);
+	k->eager = k->data && k->dir == 'C' && !c->message;
+	c->m->eager += k->eager;
 	if (k->dir == 'H') {
 		cmd_load(c, k);
 		cmd_data_recs(c, k, k->exact ? "" : "at most");

@@ -38,7 +38,8 @@ static void did_identify(struct ctrl *c, struct cmd *k)
 		learn_ns(c, le32_get(k->sqe.nsid), k->data);
 	} else if (nvme_identify_cns(&k->sqe) == NVME_CNS_CTRL) {
 		memcpy(&id, k->data, sizeof(id));
-		c->cntlid = le16_get(id.cntlid);
+		if (le32_get(id.ver)) /* else the host has used the memory for something else already */
+			c->cntlid = le16_get(id.cntlid);
 	}
 }
 
@@ -151,9 +152,21 @@ static void did_resume(struct ctrl *c, struct cmd *k, bool ok)
 
 /* ---- state ---------------------------------------------------------------------------------------------------------------------- */
 
-static void did_set_state(struct ctrl *c, struct cmd *k)
+/* The controller that is meant; if it is none we know by its number, it may be any we do not know the number of. */
+static struct ctrl *meant(struct ctrl *c, const struct cmd *k)
 {
 	struct ctrl *mc = mon_ctrl_by_cntlid(c->m, (uint16_t)nvme_migration_send_cntlid(&k->sqe));
+
+	if (!mc)
+		LIST_EACH(&c->m->ctrls, l)
+			if (LIST_ENTRY(l, struct ctrl, link)->cntlid == REC_NONE)
+				LIST_ENTRY(l, struct ctrl, link)->sure = false;
+	return mc;
+}
+
+static void did_set_state(struct ctrl *c, struct cmd *k)
+{
+	struct ctrl *mc = meant(c, k);
 	unsigned seq = nvme_migration_send_seqind(&k->sqe);
 	uint64_t off = nvme_migration_send_csol(&k->sqe) | (uint64_t)nvme_migration_send_csou(&k->sqe) << 32;
 	uint8_t *p;

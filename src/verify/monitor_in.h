@@ -63,6 +63,7 @@ struct cmd {
 	bool bounded;				/* span[] is all it may touch */
 	bool exact;				/* and it moves all of it; else at most */
 	bool sgl, last_segment;
+	bool eager;
 	bool old;				/* the queue's head has passed its slot more than once, perhaps */
 	bool walked;				/* span[] is complete; else `list` is where it goes on */
 	uint64_t length, left;			/* bytes it moves; those whose place is not known yet */
@@ -212,6 +213,7 @@ struct monitor {
 	uint64_t msg_uid;			/* record of the message being looked at, 0 none */
 	uint32_t msg_id;
 	bool scanning;
+	unsigned eager;				/* commands out whose data we must read before the host uses the memory again */
 };
 
 static inline uint64_t mon_now(struct monitor *m) { return env_now_ns(m->cfg.env); }
