@@ -139,7 +139,7 @@ void cmd_seen(struct ctrl *c, struct msq *q, uint32_t index, const struct nvme_s
 		c->blurred = true; /* more than we can hold: what completes from here on may be one of those left out */
 		return;
 	}
-	*k = (struct cmd){ .sqe = *e, .sq = q->qid, .cid = le16_get(e->cid), .index = index };
+	*k = (struct cmd){ .sqe = *e, .sq = q->qid, .cid = le16_get(e->cid), .index = index, .nth = ++q->known };
 	list_init(&k->link);
 	walk_start(c, k);
 	k->uid = record(c, q, k);

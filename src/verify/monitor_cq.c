@@ -6,27 +6,19 @@
 /* The head is behind everything fetched and before everything submitted; what has completed was fetched. */
 static void judge_sqhd(struct ctrl *c, struct msq *q, const struct cmd *k, uint16_t sqhd, uint64_t uid)
 {
-	uint32_t from = k ? (k->index + 1) % q->size : q->head;
+	uint64_t passed = q->passed + ring_diff(sqhd, q->head, q->size);
 
 	if (sqhd >= q->size || ring_diff(sqhd, q->head, q->size) > ring_diff(q->tail, q->head, q->size)) {
 		mon_break(c, RULE_SQHD, uid, "SQ %u: head %u, was %u, tail %u", q->qid, sqhd, q->head, q->tail);
 		return;
 	}
-	/* An event request may be out for laps, so its slot says nothing any more. */
-	if (k && !k->old && ring_diff(sqhd, from, q->size) > ring_diff(q->tail, from, q->size))
+	if (k && passed < k->nth)
 		mon_break(c, RULE_SQHD, uid, "SQ %u: head %u does not include slot %u, which completes", q->qid, sqhd, k->index);
 }
 
-/* Everything submitted so far that is out has been passed by the head once. */
-static void age(struct msq *q, uint16_t head)
+static void move_head(struct msq *q, uint16_t head)
 {
-	if (head >= q->head) {
-		q->head = head;
-		return;
-	}
-	for (unsigned i = 0; i < CMD_BUCKETS; i++)
-		LIST_EACH(&q->cmds[i], l)
-			LIST_ENTRY(l, struct cmd, link)->old = true;
+	q->passed += ring_diff(head, q->head, q->size);
 	q->head = head;
 }
 
@@ -136,7 +128,7 @@ void cq_entry(struct ctrl *c, struct mcq *q, const struct nvme_cqe *e)
 	if (sq && !c->blurred)
 		judge_sqhd(c, sq, k, sqhd, uid);
 	if (sq && sqhd < sq->size)
-		age(sq, sqhd);
+		move_head(sq, sqhd);
 	if (!k) {
 		judge_unknown(c, sq, sqid, cid, uid);
 		return;
@@ -188,6 +180,8 @@ void cq_scan(struct ctrl *c, struct mcq *q)
 	struct nvme_cqe e;
 	uint16_t qid = q->qid;
 
+	if (q->new && c->suspended)
+		return; /* made by a state: its memory may still be on its way */
 	if (q->new && !c->message && !q->lost)
 		look_first(c, q);
 	if (c->message || q->lost)

@@ -66,9 +66,17 @@ void ctrl_reset(struct ctrl *c, bool sure)
 	LIST_EACH(&c->m->ctrls, l) {
 		struct ctrl *o = LIST_ENTRY(l, struct ctrl, link);
 
-		if (o->suspended && o->suspended_by == c->number)
-			o->suspended = false;
+		if (o != c && o->suspended && o->suspended_by == c->number)
+			ctrl_resumed(o);
 	}
+}
+
+void ctrl_resumed(struct ctrl *c)
+{
+	c->suspended = false;
+	for (unsigned i = 0; i < c->sqs; i++)
+		if (c->sq[i])
+			queue_fetch(c, c->sq[i]);
 }
 
 /* ---- properties -------------------------------------------------------------------------------------------------------- */

@@ -220,7 +220,7 @@ void done_submitted(struct ctrl *c, struct cmd *k)
 		return;
 	mc = mon_ctrl_by_cntlid(c->m, cntlid);
 	if (mc && mc->suspended) {
-		mc->suspended = false;
+		ctrl_resumed(mc);
 		mc->resume_uid = k->uid;
 	}
 	q = cdq_find_mc(c, cntlid);

@@ -64,7 +64,7 @@ struct cmd {
 	bool exact;				/* and it moves all of it; else at most */
 	bool sgl, last_segment;
 	bool eager;
-	bool old;				/* the queue's head has passed its slot more than once, perhaps */
+	uint64_t nth;				/* which of the queue's entries it is, counted for ever; 0: from before we looked */
 	bool walked;				/* span[] is complete; else `list` is where it goes on */
 	uint64_t length, left;			/* bytes it moves; those whose place is not known yet */
 	uint64_t list, list_len;		/* PRP list page or SGL segment that is to be read next */
@@ -82,6 +82,8 @@ struct msq {
 	uint64_t *page, list;			/* of a queue that is not contiguous: its pages, and where they are listed */
 	bool lost;				/* and the list cannot be read */
 	uint16_t tail, head, seen;		/* doorbell; by SQHD; entries before it are known to us */
+	uint64_t passed;			/* entries the head has passed, counted for ever */
+	uint64_t known;				/* entries seen, likewise */
 	uint32_t shadow;			/* what stood in the shadow doorbell */
 	uint64_t dbl_uid;
 	struct list cmds[CMD_BUCKETS];
@@ -255,6 +257,7 @@ void ctrl_free(struct ctrl *);
 void ctrl_reg_write(struct ctrl *, uint64_t off, const uint8_t *p, uint32_t len);	/* BAR0 */
 void ctrl_reg_value(struct ctrl *, uint64_t off, const uint8_t *p, uint32_t len);	/* a read brought it */
 void ctrl_reset(struct ctrl *, bool sure);	/* queues and commands are gone; sure: and nothing makes new ones unseen */
+void ctrl_resumed(struct ctrl *);		/* it may fetch again */
 void ctrl_scan(struct ctrl *);			/* looks for what appeared in memory */
 void ctrl_irq(struct ctrl *, uint32_t vector, uint64_t signals);
 static inline bool ctrl_judged(const struct ctrl *c) { return c->sure && !c->blurred; }

@@ -121,7 +121,8 @@ void ctrl_cq_del(struct ctrl *c, uint16_t qid)
 
 void queue_fetch(struct ctrl *c, struct msq *q)
 {
-	while (q->seen != q->tail && !q->lost) {
+	/* A suspended controller fetches nothing, and the memory of one that is being moved may still be on its way. */
+	while (q->seen != q->tail && !q->lost && !c->suspended) {
 		struct nvme_sqe e;
 
 		if (!mem_read(&c->mem, queue_addr(c, q->base, q->page, (uint64_t)q->seen * sizeof(e)), &e, sizeof(e)))

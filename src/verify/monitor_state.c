@@ -120,8 +120,9 @@ static void take_out(struct ctrl *mc, uint16_t sq, uint16_t cid, uint8_t opc)
 		return;
 	cmd_seen(mc, q, q->head, &s);
 	k = cmd_find(q, cid);
+	q->known--;
 	if (k)
-		k->old = true;
+		k->nth = 0;
 }
 
 static bool take_vendor(struct ctrl *mc, const uint8_t *p, uint64_t len)

@@ -307,6 +307,63 @@ def state_image():
         rig.end()
 
 
+# ---- the suite ---------------------------------------------------------------------------------------------------------------------
+
+INI = """[server]
+name=s
+run_dir={d}/run
+state_dir={d}/state
+mmc_socket={d}/mmc.sock
+[namespace one]
+size=64M
+path={d}/one.img
+create=yes
+[namespace two]
+size=64M
+path={d}/two.img
+create=yes
+[guest vm1]
+namespaces=one
+[guest vm2]
+namespaces=two
+"""
+
+
+def the_suite(through, *more):
+    """Runs the conformance suite against a server of its own; what it says, without times. Through the monitor: management and guests'
+    controllers in one, and what the host does wrong on purpose is its business, but the device may break no rule."""
+    rig = Rig()
+    try:
+        d = rig.dir + '/s'
+        os.mkdir(d)
+        with open(d + '/s.ini', 'w') as f:
+            f.write(INI.format(d=d))
+        serve = rig.proc('serve', d + '/log', ['serve', '-c', d + '/s.ini'])
+        sockets = [d + '/mmc.sock', d + '/run/vm1.sock', d + '/run/vm2.sock']
+        until('the server to listen', lambda: all(os.path.exists(s) for s in sockets))
+        if through:
+            m = Monitor(rig, [('%s/m%d.sock' % (d, i), s) for i, s in enumerate(sockets)], *more)
+            sockets = ['%s/m%d.sock' % (d, i) for i in range(3)]
+        code, out, e = ferry('verify', 'run', '--socket', ','.join(sockets), '--seed', '3', '--group', 'ID,CQ,FT,TM,TR,RS,MR')
+        table = re.findall(r'^([A-Z]{2,3} +(?:\d+ +){6})', out, re.M)
+        need(len(table) >= 2, 'the suite says', out, e)
+        if through:
+            stats = m.end(clean=False)
+            bad = [r for r in stats['broken'] if not r.startswith('DBL_') and r not in ('SQ_OVER', 'CQ_HEAD_OVER', 'CID_REUSE')]
+            need(not bad, 'broken by the device:', stats, m.p.text()[-2000:])
+            whole(m, stats)
+        serve.signal(signal.SIGTERM)
+        need(serve.wait() == 0, 'the server ended badly')
+        return code, table
+    finally:
+        rig.end()
+
+
+def suite_through(*more):
+    direct, through = the_suite(False), the_suite(True, *more)
+    need(direct == through, 'with and without the monitor:', direct, through)
+
+
 TESTS = [
     ('the same answers with and without', same_answers),
     ('a guest, shared mode', lambda: guest_through(check=log_and_decode)),
@@ -318,6 +375,8 @@ TESTS = [
     ('a move, shared mode', a_move_through),
     ('a move, message mode', lambda: a_move_through('--message-mode')),
     ('a state image', state_image),
+    ('the suite, shared mode', suite_through),
+    ('the suite, message mode', lambda: suite_through('--message-mode', '--shared', '0')),
 ]
 
 if __name__ == '__main__':
