@@ -146,7 +146,7 @@ void cdq_scan(struct ctrl *c, struct cdq *q)
 {
 	struct nvme_lbamq e;
 
-	for (uint32_t n = q->slots; !c->message && !q->dead && !q->lost && n && slot_read(c, q, &e); n--) {
+	for (uint32_t n = q->slots; !c->message && !q->dead && !q->lost && !q->leaving && n && slot_read(c, q, &e); n--) {
 		if ((e.lbamqa & NVME_LBAMQ_PHASE) != q->phase)
 			return;
 		entry(c, q, &e);

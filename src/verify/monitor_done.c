@@ -95,10 +95,19 @@ static void did_cdq(struct ctrl *c, struct cmd *k, const struct nvme_cqe *e)
 		return;
 	}
 	q = nvme_cdq_sel(s) == NVME_CDQ_DELETE ? cdq_find(c, (uint16_t)nvme_cdq_cdqid(s)) : NULL;
+	if (q)
+		cdq_del(c, q);
+}
+
+/* Looked at for the last time before the Delete is on its way: a host that polls may use the memory before we see the completion. */
+static void cdq_leaving(struct ctrl *c, struct cmd *k, bool leaving)
+{
+	struct cdq *q = nvme_cdq_sel(&k->sqe) == NVME_CDQ_DELETE ? cdq_find(c, (uint16_t)nvme_cdq_cdqid(&k->sqe)) : NULL;
+
 	if (!q)
 		return;
 	cdq_scan(c, q);
-	cdq_del(c, q);
+	q->leaving = leaving;
 }
 
 /* At submission already: entries may be posted behind the new head before the completion is seen. Should it fail, we are lenient. */
@@ -134,10 +143,8 @@ static void did_suspend(struct ctrl *c, struct cmd *k)
 		mc->suspended = true;
 		mc->suspended_by = c->number;
 	}
-	if (q && nvme_migration_send_dudmq(&k->sqe)) {
-		cdq_scan(c, q);
+	if (q && nvme_migration_send_dudmq(&k->sqe))
 		cdq_del(c, q);
-	}
 }
 
 static void did_resume(struct ctrl *c, struct cmd *k, bool ok)
@@ -211,6 +218,8 @@ void done_submitted(struct ctrl *c, struct cmd *k)
 		return;
 	if (k->sqe.opc == NVME_OP_SET_FEATURES)
 		doing_features(c, k);
+	if (k->sqe.opc == NVME_OP_CDQ)
+		cdq_leaving(c, k, true);
 	if (k->sqe.opc == NVME_OP_TRACK_SEND && nvme_track_send_sel(&k->sqe) == NVME_TRACK_LOG && nvme_track_send_lact(&k->sqe)) {
 		q = cdq_find(c, (uint16_t)nvme_track_send_cdqid(&k->sqe));
 		if (q && q->log != CDQ_LOGGING)
@@ -253,6 +262,8 @@ void done_effects(struct ctrl *c, struct cmd *k, const struct nvme_cqe *e)
 		return;
 	if (k->sqe.opc == NVME_OP_MIGRATION_SEND)
 		did_migration_send(c, k, ok);
+	if (!ok && k->sqe.opc == NVME_OP_CDQ)
+		cdq_leaving(c, k, false);
 	if (!ok)
 		return;
 	switch (k->sqe.opc) {

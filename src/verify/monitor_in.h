@@ -114,6 +114,7 @@ struct cdq {
 	struct list link;
 	uint16_t id, cntlid;
 	uint64_t base, *page, list;
+	bool leaving;				/* its Delete is out: as soon as that is done its memory is the host's */
 	bool dead, lost;			/* lost: its page list cannot be read */
 	uint32_t slots, tail, head;
 	bool phase;
