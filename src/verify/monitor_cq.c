@@ -117,9 +117,11 @@ void cq_entry(struct ctrl *c, struct mcq *q, const struct nvme_cqe *e)
 	struct cmd *k;
 	uint64_t uid;
 
-	if (sq && c->blurred && sqhd < sq->size && ring_diff(sqhd, sq->seen, sq->size) > ring_diff(sq->tail, sq->seen, sq->size))
-		queue_advance(c, sq, sqhd); /* its doorbell was rung where we could not see it */
 	k = sq ? cmd_find(sq, cid) : NULL;
+	if (sq && !k && c->blurred && sqhd < sq->size) {
+		queue_advance(c, sq, sqhd); /* its doorbell was rung where we could not see it */
+		k = cmd_find(sq, cid);
+	}
 	c->m->n.completions++;
 	uid = record(c, q, e, k);
 	judge_place(c, q, sq, uid);

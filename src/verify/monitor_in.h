@@ -162,9 +162,10 @@ struct pending {				/* asked and not answered; the rest is what the reply is und
 	uint16_t id, cmd;
 	bool undo;				/* DMA_MAP: added a map */
 	uint64_t uid;				/* of its record */
-	uint64_t addr, size;			/* iova, or offset in a region */
+	uint64_t addr, size, offset;		/* iova, or offset in a region; offset in the file */
 	uint32_t region, flags, index, start, count;
 	uint8_t *bools;				/* SET_IRQS */
+	int fd;					/* DMA_MAP of what an unanswered DMA_UNMAP still holds: ours, until the answer; -1 none */
 };
 struct lane;
 struct watch { enum { WATCH_LISTEN, WATCH_CLIENT, WATCH_SERVER, WATCH_IRQ } what; struct lane *lane; };

@@ -1,6 +1,7 @@
 /* One vfio-user message: recorded, understood, changed where we must be in the way, put into the other socket. Called by
  * monitor_flow.c. Every length is judged here; a message we cannot understand is still passed on, for its receiver to judge.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -32,7 +33,7 @@ static struct pending *pending_push(struct half *h, const struct vuser_msg *m)
 		return NULL;
 	}
 	p = &h->pend[(h->first + h->count++) % MON_PENDING];
-	*p = (struct pending){ .id = m->id, .cmd = m->cmd };
+	*p = (struct pending){ .id = m->id, .cmd = m->cmd, .fd = -1 };
 	return p;
 }
 
@@ -50,6 +51,8 @@ static int pending_find(struct half *h, const struct vuser_msg *m)
 static void pending_drop(struct half *h, unsigned at)
 {
 	free(pending_at(h, at)->bools);
+	if (pending_at(h, at)->fd >= 0)
+		close(pending_at(h, at)->fd);
 	for (unsigned i = at; i > 0; i--)
 		*pending_at(h, i) = *pending_at(h, i - 1);
 	h->first = (h->first + 1) % MON_PENDING;
@@ -68,6 +71,13 @@ void msg_forget(struct half *h)
 
 #define TAKE(s, v) ((s)->len >= sizeof(v) && (memcpy(&(v), (s)->p, sizeof(v)), true))
 
+static bool add_map(struct msg *s, int fd)
+{
+	const struct pending *a = s->ask;
+
+	return mem_add(&s->l->c->mem, a->addr, a->size, a->offset, a->flags & VUSER_MAP_READ, a->flags & VUSER_MAP_WRITE, fd);
+}
+
 static void ask_map(struct msg *s)
 {
 	struct vuser_dma_map a;
@@ -78,8 +88,12 @@ static void ask_map(struct msg *s)
 	flags = le32_get(a.flags);
 	s->ask->addr = le64_get(a.addr);
 	s->ask->size = le64_get(a.size);
-	s->ask->undo = mem_add(&s->l->c->mem, s->ask->addr, s->ask->size, le64_get(a.offset), flags & VUSER_MAP_READ, flags & VUSER_MAP_WRITE,
-			       s->nfds == 1 ? s->fds[0] : -1);
+	s->ask->flags = flags;
+	s->ask->offset = le64_get(a.offset);
+	s->ask->undo = add_map(s, s->nfds == 1 ? s->fds[0] : -1);
+	/* A client may take memory away and give it anew without waiting between the two. */
+	if (!s->ask->undo && s->nfds == 1)
+		s->ask->fd = fcntl(s->fds[0], F_DUPFD_CLOEXEC, 0);
 	if (!s->l->c->message || !s->nfds)
 		return;
 	/* Without a descriptor, and without the flags that say how to use one, the server asks for each byte. */
@@ -169,7 +183,9 @@ static bool good(const struct msg *s) { return !(s->m->flags & VUSER_ERROR); }
 
 static void answer_map(struct msg *s)
 {
-	if (!good(s) && s->ask->undo)
+	if (good(s) && !s->ask->undo)
+		add_map(s, s->ask->fd); /* what was in its way is gone now; or it is the same again */
+	else if (!good(s) && s->ask->undo)
 		mem_del(&s->l->c->mem, s->ask->addr, s->ask->size);
 }
 
@@ -299,7 +315,7 @@ static void command(struct msg *s)
 	struct half *h = &s->l->half[s->from];
 	bool no_reply = s->m->flags & VUSER_NO_REPLY;
 	const struct row *w = row_of(s->m->cmd);
-	struct pending local = { .id = s->m->id, .cmd = s->m->cmd };
+	struct pending local = { .id = s->m->id, .cmd = s->m->cmd, .fd = -1 };
 
 	s->ask = no_reply ? NULL : pending_push(h, s->m);
 	s->ask = s->ask ? s->ask : &local;
@@ -313,6 +329,8 @@ static void command(struct msg *s)
 		w->answer(s); /* nobody will say that it worked, so it is taken to have */
 	if (s->ask == &local)
 		free(local.bools);
+	if (s->ask == &local && local.fd >= 0)
+		close(local.fd);
 }
 
 static void reply(struct msg *s)

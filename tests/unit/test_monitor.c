@@ -96,6 +96,30 @@ TEST(access_to_unmapped_memory)
 	EXPECT_RULE(r, VU_UNMAPPED, 1);
 }
 
+/* QEMU takes memory away and gives parts of it back without waiting for the answers between. */
+TEST(memory_is_mapped_anew)
+{
+	struct vuser_dma_unmap u = { le32_of(24), le32_of(0), le64_of(0), le64_of(MR_MEM) };
+	struct vuser_dma_map a = { le32_of(32), le32_of(3), le64_of(0), le64_of(0), le64_of(MR_MEM / 2) };
+	struct nvme_sqe s = { .opc = NVME_NVM_FLUSH, .cid = le16_of(9) };
+	struct mport *p;
+
+	MRIG(r, false);
+	p = &r->p[1];
+	mr_send(p, p->client, 0x300, VUSER_DMA_UNMAP, 0, &u, sizeof(u), NULL, 0, NULL, 0);
+	mr_send(p, p->client, 0x301, VUSER_DMA_MAP, 0, &a, sizeof(a), NULL, 0, &p->memfd, 1);
+	mr_hear(p, p->server);
+	close(mr_hear(p, p->server)->fd[0]);
+	mr_send(p, p->server, 0x300, VUSER_DMA_UNMAP, 1, &u, sizeof(u), NULL, 0, NULL, 0);
+	mr_send(p, p->server, 0x301, VUSER_DMA_MAP, 1, NULL, 0, NULL, 0, NULL, 0);
+	mr_hear(p, p->client), mr_hear(p, p->client);
+	mr_submit(p, 1, &s);
+	EXPECT_EQ(monitor_stats(r->m)->commands, 9); /* four of each admin queue, and this one: its entry can be read */
+	mr_done(p, 1, 9, 0, 0);
+	mr_consume(p, 1);
+	EXPECT_CLEAN(r);
+}
+
 /* ---- the host -------------------------------------------------------------------------------------------------------------- */
 
 TEST(doorbell_out_of_range)
