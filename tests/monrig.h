@@ -411,8 +411,14 @@ static inline void mr_no_orphans(const char *path)
 	rec_reader_close(rd);
 }
 
+static uint64_t mr_broken_ever[RULE_COUNT];	/* by all cases of this program */
+static unsigned mr_rigs;
+
 static inline void mr_close(struct mrig *r)
 {
+	mr_rigs++;
+	for (unsigned i = 0; i < RULE_COUNT; i++)
+		mr_broken_ever[i] += monitor_stats(r->m)->broken[i];
 	monitor_free(r->m);
 	EXPECT_EQ(rec_close(r->store, NULL), 0);
 	mr_no_orphans(r->path);

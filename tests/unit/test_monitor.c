@@ -755,3 +755,13 @@ TEST(data_queue_deleted)
 	cdq_post(r, 0, 1, NVME_ESA_STOPPED, NVME_LBACIR_NONE, 0);
 	EXPECT_RULE(r, CDQ_GONE, 1);
 }
+
+/* The last case: a rule that nothing here breaks is a rule that nobody knows to work. (One case alone proves nothing, and says so.) */
+TEST(zz_every_rule_was_broken)
+{
+	if (mr_rigs < 30)
+		skip();
+	for (unsigned i = 0; i < RULE_COUNT; i++)
+		if (!mr_broken_ever[i])
+			fail_msg("no case breaks %s", monitor_rules[i].id);
+}
