@@ -318,10 +318,24 @@ static const char about_run[] =
 	"ferry's own device in this process. Every controller is reset before every test, and namespaces are overwritten: never point it at\n"
 	"data that matters. Verdicts: PASS; FAIL, with one line that repeats it; ERROR, the device or the way to it broke; SKIP, with what the\n"
 	"device lacks; XFAIL, listed as known. Ends with code 1 if anything is not as expected.";
+static const char about_monitor[] =
+	"A proxy between vfio-user clients (QEMU, SPDK, ours) and servers (any). It changes nothing but what it must to see: doorbells are\n"
+	"not shared (--keep-mmap shares them), interrupts pass through it, and in message mode the server gets no descriptors of memory.\n"
+	"At the end it prints what passed and which rules were broken; exit code 1 if any was. Sockets of one server's controllers belong\n"
+	"into one monitor: what Suspend and Resume say to the one is judged on the other.";
+
+static const char about_export[] =
+	"log is text; perfetto opens in ui.perfetto.dev; vcd in gtkwave (vcd2fst makes it small); pcapng in Wireshark and tshark, with\n"
+	"-X lua_script:tools/vfio-user.lua; sqlite makes the tables run, txn and txn_link. FILE must not be there yet.";
+
 const struct command verify_commands[] = {
 	{ "list", "", "print the tests and what they cover", NULL, o_list, 0, 0, cmd_list },
 	{ "run", "", "run the suite against a device", about_run, o_run, 0, 0, cmd_run },
 	{ "replay", "", "run again exactly as a failure said (run with --seed and --id)", NULL, o_run, 0, 0, cmd_run },
+	{ "monitor", "", "stand between clients and servers, record and judge what passes", about_monitor, verify_monitor_opts, 0, 0,
+	  cmd_verify_monitor },
+	{ "export", "RECORD [FILE]", "make a log, a Perfetto trace, waveforms, packets or tables of a record", about_export, verify_export_opts, 1, 2,
+	  cmd_verify_export },
 	{ "report", "FILE.json", "say again what a run found, with the readings it took", NULL, NULL, 1, 1, cmd_report },
 	{ "diff", "A.json B.json", "compare the verdicts of two runs", NULL, NULL, 2, 2, cmd_diff },
 	{ "coverage", "STORE...", "add up the coverage of all runs of stores and list the holes", NULL, o_coverage, 1, 64, cmd_coverage },
