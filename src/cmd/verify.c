@@ -15,7 +15,7 @@
 struct verify_vals {
 	const char *backend, *socket, *device, *device_again;
 	const char *group, *tag, *id, *checklist, *report, *xfail, *store, *html;
-	uint64_t seed, timeout, quiet, mcs;
+	uint64_t seed, timeout, quiet, mcs, again;
 	bool yes_destroy, verbose, has_seed, no_hmlm;
 };
 _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
@@ -38,6 +38,7 @@ _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 	OPT(V, seed, "seed", 0, OPT_NUM, "N", "of everything random; a new one is chosen and printed", .has = offsetof(V, has_seed)), \
 	OPT(V, timeout, "timeout", 0, OPT_TIME, "TIME", "how long a command may take", .dflt = "5s"), \
 	OPT(V, quiet, "quiet", 0, OPT_TIME, "TIME", "how long to watch for what must not happen", .dflt = "5ms"), \
+	OPT(V, again, "for", 0, OPT_TIME, "TIME", "again with the next seed until this time is over or something fails"), \
 	OPT(V, xfail, "xfail", 0, OPT_STR, "FILE", "known failures: a line 'ID reason' each"), \
 	OPT(V, report, "report", 'r', OPT_STR, "LIST", "files to write: .json .xml (JUnit) .tap .html"), \
 	OPT(V, store, "store", 0, OPT_STR, "FILE", "SQLite file the run is added to, with its coverage"), \
@@ -142,7 +143,8 @@ static int run_suite(const struct verify_vals *v, struct dut *d, struct vrun_cfg
 	int rc = vrun_run(&r, d, c, err), code = EXIT_FERRY_FAILED;
 
 	if (!rc) {
-		report_summary(&r, stdout);
+		if (!v->again || !vrun_good(&r))
+			report_summary(&r, stdout);
 		rc = write_reports(&r, v->report, err);
 		if (!rc && v->store)
 			rc = store_run(v->store, &r, c->cov, err);
@@ -152,6 +154,29 @@ static int run_suite(const struct verify_vals *v, struct dut *d, struct vrun_cfg
 		fprintf(stderr, "ferry: %s\n", err->text);
 	vrun_free(&r);
 	return rc ? EXIT_FERRY_FAILED : code;
+}
+
+/* One round, or as many as there is time for; what a store gets is counted round by round. */
+static int run_rounds(const struct verify_vals *v, struct dut *d, struct vrun_cfg *c, struct err *err)
+{
+	uint64_t until = vt_now_ns() + v->again;
+	unsigned rounds = 0;
+	int code;
+
+	do {
+		c->cov = cov_new();
+		if (!c->cov) {
+			fprintf(stderr, "ferry: no memory\n");
+			return EXIT_FERRY_FAILED;
+		}
+		c->seed += rounds++ > 0;
+		code = run_suite(v, d, c, err);
+		cov_free(c->cov);
+		c->cov = NULL;
+	} while (code == EXIT_FERRY_OK && vt_now_ns() < until);
+	if (v->again)
+		printf("%u rounds, the last with seed %" PRIu64 "\n", rounds, c->seed);
+	return code;
 }
 
 static int cmd_run(const struct command *self, void *vals, int argc, char **argv)
@@ -170,17 +195,13 @@ static int cmd_run(const struct command *self, void *vals, int argc, char **argv
 		return EXIT_FERRY_USAGE;
 	}
 	c.xfail = known;
-	c.cov = cov_new();
-	if (!c.cov) {
-		fprintf(stderr, "ferry: no memory\n");
-	} else if (open_dut(&d, v, replay, sizeof(replay), &err)) {
+	if (open_dut(&d, v, replay, sizeof(replay), &err)) {
 		fprintf(stderr, "ferry: %s\n", err.text);
 	} else {
 		printf("ferry verify: %s, seed %" PRIu64 "\n", d.about, c.seed);
-		code = run_suite(v, &d, &c, &err);
+		code = run_rounds(v, &d, &c, &err);
 		dut_close(&d);
 	}
-	cov_free(c.cov);
 	free(known);
 	return code;
 }

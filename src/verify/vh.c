@@ -228,8 +228,10 @@ static bool entry_there(void *ctx)
 
 void vh_await(struct vring *r, struct ventry *e)
 {
+	/* cppcheck-suppress ctuuninitvar ; it is where the entry goes */
 	struct wait_entry w = { r, e };
 
+	*e = (struct ventry){ 0 };
 	if (!vt_until(r->mmc->t, entry_there, &w, r->mmc->t->cmd_ns))
 		vt_fail(r->mmc->t, "no entry came into data queue %u (slot %u)", r->id, r->head);
 }

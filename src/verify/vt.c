@@ -26,9 +26,8 @@ uint64_t vt_now_ns(void)
 
 /* ---- verdicts */
 
-static _Noreturn void leave(struct vt *t, enum vt_verdict v, const char *fmt, va_list ap)
+static _Noreturn void leave(struct vt *t, enum vt_verdict v)
 {
-	vsnprintf(t->why, sizeof(t->why), fmt, ap);
 	t->verdict = v;
 	longjmp(t->out, 1);
 }
@@ -38,7 +37,9 @@ static _Noreturn void leave(struct vt *t, enum vt_verdict v, const char *fmt, va
 	{                                                \
 		va_list ap;                              \
 		va_start(ap, fmt);                       \
-		leave(t, verdict, fmt, ap);              \
+		vsnprintf(t->why, sizeof(t->why), fmt, ap); \
+		va_end(ap);                              \
+		leave(t, verdict);                       \
 	}
 LEAVE_(vt_fail, VT_FAIL)
 LEAVE_(vt_error, VT_ERROR)
@@ -83,10 +84,11 @@ enum { RED_BYTE = 0x5a };
 struct vmem vt_mem(struct vctl *c, uint32_t bytes)
 {
 	uint64_t len = round_up(bytes ? bytes : 1, VT_PAGE);
-	struct vmem m = { c->mem + c->used, c->iova + c->used, bytes };
+	struct vmem m = { NULL, c->iova + c->used, bytes };
 
 	if (!c->mem || c->used + len + VT_PAGE > c->bytes || c->reds == ARRAY_LEN(c->red))
 		vt_error(c->t, "the test wants more memory at %s than %llu bytes", c->name, (unsigned long long)c->bytes);
+	m.p = c->mem + c->used;
 	memset(m.p, 0, len);
 	memset(m.p + len, RED_BYTE, VT_PAGE);
 	c->red[c->reds++].off = c->used + len;
