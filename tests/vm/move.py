@@ -11,7 +11,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import baseline
 from vmrig import Failed, Lab, Qmp, Tools, need, rig, run_tests, until
 
-SLOWER = rig.SLOWER
 BAD_WORDS = re.compile(r'nvme.*([Tt]imeout|[Rr]eset|[Aa]bort|dead|frozen|I/O [Ee]rror|not ready)|I/O error|Buffer I/O|EXT4-fs (error|warning)|'
                        r'blk_update_request|hung_task|blocked for more than|soft lockup|Oops:|BUG:|Call Trace')
 
