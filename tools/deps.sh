@@ -2,7 +2,7 @@
 # Installs what the build needs and is missing. Debian 12 package names.
 set -e
 want="gcc clang libclang-rt-14-dev meson ninja-build pkg-config liburing-dev libssl-dev libzstd-dev libxxhash-dev
-libroaring-dev libjson-c-dev libinih-dev libcmocka-dev e2fsprogs python3"
+libroaring-dev libjson-c-dev libsqlite3-dev libinih-dev libcmocka-dev e2fsprogs python3"
 missing=
 for p in $want; do
 	dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"

@@ -384,7 +384,8 @@ int cmd_serve(const struct command *self, void *vals, int argc, char **argv)
 		fprintf(stderr, "ferry: %s\n", err.text);
 		code = rc == -EBUSY || rc == -EADDRINUSE ? EXIT_FERRY_REFUSED : EXIT_FERRY_FAILED;
 	} else {
-		printf("ferry: %s serves; control %s, link %s\n", s->cfg.server.name, s->cfg.server.control, s->cfg.server.link);
+		printf("ferry: %s serves; control %s, link %s\n", s->cfg.server.name, s->cfg.server.control,
+		       s->link ? s->cfg.server.link : "none (mmc_socket)");
 		fflush(stdout);
 		run(s);
 	}

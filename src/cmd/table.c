@@ -28,6 +28,10 @@ static const char about_bench[] =
 	"stream), and prints the ratio of the medians beside its goal. Takes about a second per row and two processors; on a busy\n"
 	"machine give it longer. Nothing is left behind.";
 
+static const char about_decode[] =
+	"FILE may be - for standard input. What cannot be understood ends the output with a sentence and exit code 1; what stands before it\n"
+	"is printed. Nothing in FILE is believed.";
+
 const struct command ferry_commands[] = {
 	{ "serve", "", "serve guests' NVMe controllers and take part in moves", about_serve, serve_opts, 0, 0, cmd_serve },
 	{ "migrate", "GUEST", "move a guest to another server", about_migrate, migrate_opts, 1, 1, cmd_migrate },
@@ -39,6 +43,9 @@ const struct command ferry_commands[] = {
 	{ "nvme", "", "send NVMe commands to a server's migration management controller", NULL, NULL, 0, 0, NULL,
 	  nvme_commands },
 	{ "vm", "", "start QEMU for a guest", NULL, NULL, 0, 0, NULL, vm_commands },
+	{ "verify", "", "check a device against the specification", NULL, NULL, 0, 0, NULL, verify_commands },
+	{ "decode", "FILE", "print a recording, a state image, a link stream or queue entries, field by field", about_decode, decode_opts, 1, 1,
+	  cmd_decode },
 	{ "guest", "", "run the embedded guest", about_guest, guest_opts, 0, 0, cmd_guest },
 	{ "demo", "", "move a guest between two servers on this machine and check everything", about_demo, demo_opts, 0, 0,
 	  cmd_demo },

@@ -22,7 +22,18 @@ bool hqueue_push(struct hqueue *q, uint8_t *base, const struct nvme_sqe *sqe)
 	return true;
 }
 
-int hqueue_kick(struct hqueue *q, struct port *port) { return port->ops->doorbell(port, 2 * q->qid, q->sq_tail); }
+/* A doorbell written with the value it has is an error by the book (Invalid Doorbell Write Value). */
+int hqueue_kick(struct hqueue *q, struct port *port)
+{
+	int rc;
+
+	if (q->db_sq == q->sq_tail)
+		return 0;
+	rc = port->ops->doorbell(port, 2 * q->qid, q->sq_tail);
+	if (!rc)
+		q->db_sq = q->sq_tail;
+	return rc;
+}
 
 bool hqueue_reap(struct hqueue *q, uint8_t *base, struct nvme_cqe *out)
 {

@@ -20,6 +20,7 @@ struct hqueue {
 	uint8_t phase;			/* expected of the next CQE */
 	uint8_t pad;
 	uint16_t out;			/* commands out */
+	uint16_t db_sq;			/* SQ tail last written to the doorbell */
 };
 
 /* Zeroes the rings. */

@@ -11,7 +11,7 @@
 #include "base/buf.h"
 #include "transport/vuser_codec.h"
 
-enum { VUSER_SOCK_FDS = 64 /* received and not yet taken */, VUSER_SOCK_OUT_FDS = 16 };
+enum { VUSER_SOCK_FDS = 64 /* received and not yet taken */, VUSER_SOCK_OUT_FDS = 128 };
 
 struct vuser_sock {
 	int fd;

@@ -14,6 +14,10 @@ class Failed(Exception):
     pass
 
 
+class Skipped(Exception):
+    """What the test needs is not there; says what."""
+
+
 def need(ok, *what):
     if not ok:
         raise Failed(' '.join(str(w) for w in what))
@@ -261,14 +265,16 @@ def run_tests(tests, jobs=1):
     print('1..%d' % len(todo), flush=True)
 
     def one(name, fn):
-        began, why = time.monotonic(), None
+        began, why, skip = time.monotonic(), None, ''
         try:
             fn()
+        except Skipped as e:
+            skip = ' # SKIP %s' % e
         except Exception as e:  # whatever it is, the test failed
             why = str(e) if isinstance(e, Failed) else traceback.format_exc()
         with lock:
             done[0] += 1
-            print('%sok %d - %s' % ('' if why is None else 'not ', done[0], name), flush=True)
+            print('%sok %d - %s%s' % ('' if why is None else 'not ', done[0], name, skip), flush=True)
             print('# %.1f s' % (time.monotonic() - began), flush=True)
             if why is not None:
                 bad[0] += 1

@@ -1,0 +1,227 @@
+/* The verifier's device under test in our own process. See verify_rig.h. */
+#include "cmd/verify_rig.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/rng.h"
+#include "block/block.h"
+#include "device/nvme/subsys.h"
+#include "env/linux/loop.h"
+#include "host/port_loop.h"
+
+enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000 };
+
+struct vrig_side { struct nvme_ctrl *ctrl; struct devloop loop; uint64_t irqs[VECTORS]; };
+struct vrig {
+	struct loop *loop;
+	struct env *env;
+	struct nvme_subsys *ss;
+	struct vrig_side side[DUT_CTRLS];
+	unsigned sides;
+	struct dut *dut;
+};
+static struct vrig *rig_of_dut; /* a dut_ctrl has no place for a context; there is one rig per process */
+
+static bool on_irq(void *ctx, unsigned vector)
+{
+	struct vrig_side *s = ctx;
+
+	if (vector < VECTORS)
+		s->irqs[vector]++;
+	return true;
+}
+
+static uint64_t take_irqs(struct dut_ctrl *c, unsigned vector)
+{
+	struct vrig_side *s = &rig_of_dut->side[c - rig_of_dut->dut->ctrl];
+	uint64_t n = vector < VECTORS ? s->irqs[vector] : 0;
+
+	if (vector < VECTORS)
+		s->irqs[vector] = 0;
+	return n;
+}
+
+static bool pump(void *ctx)
+{
+	struct vrig *r = ctx;
+	bool any = nvme_subsys_poll(r->ss);
+
+	for (unsigned i = 0; i < r->sides; i++) {
+		struct device *d = nvme_ctrl_device(r->side[i].ctrl);
+
+		any |= d->ops->poll(d, BUDGET);
+	}
+	return any;
+}
+
+static void pump_only(void *ctx) { pump(ctx); }
+
+static void rig_close(struct dut *d)
+{
+	struct vrig *r = d->ctx;
+
+	for (unsigned i = 0; i < r->sides; i++) {
+		nvme_ctrl_set_online(r->side[i].ctrl, false);
+		for (unsigned n = 0; n < DRAIN && (!nvme_ctrl_is_quiet(r->side[i].ctrl) || devloop_detach(&r->side[i].loop) == -EAGAIN); n++)
+			pump(r);
+		if (d->ctrl[i].port)
+			d->ctrl[i].port->ops->close(d->ctrl[i].port);
+	}
+	if (r->ss)
+		nvme_subsys_free(r->ss);
+	if (r->env)
+		env_linux_free(r->env);
+	if (r->loop)
+		loop_free(r->loop);
+	free(r);
+	rig_of_dut = NULL;
+}
+
+/* ---- a medium whose effect comes late, and not in order: without it nothing would ever be under way when the verifier looks, and a log
+ * that runs ahead of its data would look like one that does not. A request waits here for a few turns before it reaches the RAM. */
+
+enum { TURNS_MAX = 12 };
+struct late { struct blk b; struct list held; struct rng rng; uint64_t turn; };
+
+static int late_submit(struct blk *b, struct blk_io *io)
+{
+	struct late *l = CONTAINER_OF(b, struct late, b);
+
+	io->priv[0] = l->turn + rng_below(&l->rng, TURNS_MAX); /* ours until it goes below */
+	list_push(&l->held, &io->link);
+	return 0;
+}
+
+static int late_poll(struct blk *b)
+{
+	struct late *l = CONTAINER_OF(b, struct late, b);
+	struct list due;
+	int n = blk_poll(b->below);
+
+	l->turn++;
+	list_init(&due);
+	LIST_EACH(&l->held, it)
+		if (LIST_ENTRY(it, struct blk_io, link)->priv[0] <= l->turn) {
+			list_del(it);
+			list_push(&due, it);
+		}
+	for (struct list *it; (it = list_pop(&due)); n++) {
+		struct blk_io *io = LIST_ENTRY(it, struct blk_io, link);
+		int rc = blk_submit(b->below, io);
+
+		if (rc == -EAGAIN)
+			list_push(&l->held, it);
+		else if (rc)
+			io->done(io, rc == BLK_DONE ? 0 : rc);
+	}
+	return n;
+}
+
+static int late_next(struct blk *b, uint64_t lba, uint64_t *start, uint64_t *len) { return blk_next_allocated(b->below, lba, start, len); }
+static int late_fd(struct blk *b) { return b->below->ops->wait_fd(b->below); }
+static void late_close(struct blk *b)
+{
+	blk_close(b->below);
+	free(CONTAINER_OF(b, struct late, b));
+}
+static const struct blk_ops late_ops = { .name = "late", .submit = late_submit, .poll = late_poll, .next_allocated = late_next,
+					 .wait_fd = late_fd, .close = late_close };
+
+static struct blk *late_open(struct blk *below, uint64_t seed, struct err *err)
+{
+	struct late *l = below ? calloc(1, sizeof(*l)) : NULL;
+
+	if (!l) {
+		if (below)
+			blk_close(below);
+		err_set(err, -ENOMEM, "no memory");
+		return NULL;
+	}
+	l->b = *below;
+	l->b.ops = &late_ops;
+	l->b.below = below;
+	l->rng.s = seed;
+	list_init(&l->held);
+	return &l->b;
+}
+
+/* ---- the subsystem */
+
+static struct nvme_ns *add_ns(struct vrig *r, uint32_t nsid, struct err *err)
+{
+	struct nvme_ns_ids ids = { .nguid = { 0xfe, 0x44, 0x79, (uint8_t)nsid }, .uuid = { 0xaa, (uint8_t)nsid } };
+	struct blk *b = late_open(blk_ram_open(BLOCK, BLOCKS, err), nsid, err);
+
+
+	return b ? nvme_ns_add(r->ss, nsid, b, &ids, err) : NULL;
+}
+
+static int add_side(struct vrig *r, struct dut *d, bool mmc, struct err *err)
+{
+	struct nvme_ctrl_cfg c = { .mmc = mmc };
+	struct vrig_side *s = &r->side[r->sides];
+
+	s->ctrl = nvme_ctrl_new(r->ss, &c, err);
+	if (!s->ctrl)
+		return -EIO;
+	nvme_ctrl_set_online(s->ctrl, true);
+	devloop_attach(&s->loop, nvme_ctrl_device(s->ctrl), on_irq, s);
+	d->ctrl[r->sides] = (struct dut_ctrl){ .irqs = take_irqs, .port = port_loop_new(&s->loop, pump_only, r, err) };
+	snprintf(d->ctrl[r->sides].name, sizeof(d->ctrl[0].name), "inprocess %u", r->sides);
+	r->sides++;
+	d->ctrls = r->sides;
+	return d->ctrl[r->sides - 1].port ? 0 : -ENOMEM;
+}
+
+/* Every MC has a namespace of its own under NSID 1 and shares the one it knows as 2; the MMC sees all, under other numbers. */
+static int add_namespaces(struct vrig *r, unsigned first, struct err *err) /* first: of the MCs */
+{
+	struct nvme_ns *shared = add_ns(r, 100, err);
+	int rc = shared ? 0 : -ENOMEM;
+
+	for (unsigned k = 0; !rc && k < first; k++)
+		rc = nvme_ctrl_attach(r->side[k].ctrl, 100, shared);
+	for (unsigned i = first; !rc && i < r->sides; i++) {
+		struct nvme_ns *own = add_ns(r, 10 + i, err);
+
+		rc = own ? nvme_ctrl_attach(r->side[i].ctrl, 1, own) : -ENOMEM;
+		if (!rc)
+			rc = nvme_ctrl_attach(r->side[i].ctrl, 2, shared);
+		for (unsigned k = 0; !rc && k < first; k++)
+			rc = nvme_ctrl_attach(r->side[k].ctrl, 10 + i, own);
+	}
+	return rc;
+}
+
+int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err *err)
+{
+	unsigned mcs = MIN(cfg->mcs ? cfg->mcs : 3u, (unsigned)DUT_CTRLS - MMCS);
+	struct nvme_subsys_cfg c = { .no_hmlm = cfg->no_hmlm, .max_udmq = cfg->max_udmq ? cfg->max_udmq : (uint16_t)MAX(mcs - 1, 1u) };
+	struct vrig *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (!r)
+		return err_set(err, -ENOMEM, "no memory");
+	*d = (struct dut){ .backend = "inprocess", .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY, .pump = pump, .ctx = r,
+			   .close = rig_close };
+	snprintf(d->about, sizeof(d->about), "ferry's own device in this process, %u MCs", mcs);
+	r->dut = d;
+	rig_of_dut = r;
+	r->loop = loop_new(err);
+	r->env = r->loop ? env_linux_new(r->loop, NULL, err) : NULL;
+	c.env = r->env;
+	snprintf(c.nqn, sizeof(c.nqn), "nqn.2026-01.org.ferry:verify");
+	r->ss = r->env ? nvme_subsys_new(&c, err) : NULL;
+	rc = r->ss ? 0 : -ENOMEM;
+	for (unsigned i = 0; !rc && !cfg->no_hmlm && i < MMCS; i++)
+		rc = add_side(r, d, true, err);
+	for (unsigned i = 0; !rc && i < mcs; i++)
+		rc = add_side(r, d, false, err);
+	if (!rc)
+		rc = add_namespaces(r, cfg->no_hmlm ? 0 : MMCS, err);
+	if (rc)
+		dut_close(d);
+	return rc;
+}

@@ -1,0 +1,55 @@
+/* Statements on what migration rests on: queues, Identify, features, events, PRPs, reads and writes. A controller that gets these wrong
+ * cannot be moved, whatever its migration commands do. Keys B-*; sections of Base 2.1 and NVM Command Set 1.2.
+ */
+#include "verify/checklist.h"
+
+#define CHECKLIST_BASE(I) \
+	I("NVM21_3_1_4_01", "B-REG-1", SHALL, "Base 2.1 3.1.4", "CAP and VS can be read and name a supported version and command set", NULL) \
+	I("NVM21_3_1_4_02", "B-REG-2", SHALL, "Base 2.1 3.1.4", "CC.EN 1 to 0 clears CSTS.RDY within CAP.TO, 0 to 1 sets it", NULL) \
+	I("NVM21_3_1_4_03", "B-REG-3", SHALL, "Base 2.1 3.1.4", "A reset deletes all I/O queues and forgets commands without completing them", NULL) \
+	I("NVM21_3_1_4_04", "B-REG-4", SHALL, "Base 2.1 3.1.4", "AQA, ASQ and ACQ read back as written", NULL) \
+	I("NVM21_3_1_4_05", "B-REG-5", SHALL, "Base 2.1 3.1.4", "CC.SHN leads to CSTS.SHST 10b", NULL) \
+	I("NVM21_3_3_01", "B-Q-1", SHALL, "Base 2.1 3.3", "Completions alternate the phase at each wrap and name SQID, SQHD and CID", NULL) \
+	I("NVM21_3_3_02", "B-Q-2", SHALL, "Base 2.1 3.3", "Every command is completed exactly once", NULL) \
+	I("NVM21_3_3_03", "B-Q-3", SHALL, "Base 2.1 3.3", "Several SQs may share one CQ", NULL) \
+	I("NVM21_3_3_04", "B-Q-4", SHALL, "Base 2.1 3.3", "A full CQ stops completions, and none is lost", NULL) \
+	I("NVM21_5_2_1_01", "B-CQ-1", SHALL, "Base 2.1 5.2.1", "Create CQ with QID 0, one in use or one beyond the number granted => 1/01h", NULL) \
+	I("NVM21_5_2_1_02", "B-CQ-2", SHALL, "Base 2.1 5.2.1", "Create CQ with QSIZE 0 or above CAP.MQES => 1/02h", NULL) \
+	I("NVM21_5_2_1_03", "B-CQ-3", SHALL, "Base 2.1 5.2.1", "Create CQ with a vector that is not there => 1/08h", NULL) \
+	I("NVM21_5_2_1_04", "B-CQ-4", SHALL, "Base 2.1 5.2.1", "Create CQ whose PRP1 has an offset => 0/13h", "PRP Offset Invalid or Invalid Field") \
+	I("NVM21_5_2_1_05", "B-CQ-5", SHALL, "Base 2.1 5.2.1", "PC=0 where CAP.CQR=1 => 0/02h", NULL) \
+	I("NVM21_5_2_2_01", "B-SQ-1", SHALL, "Base 2.1 5.2.2", "Create SQ on a CQ that is not there => 1/00h", "Completion Queue Invalid, or Invalid Queue Identifier for CQID 0 and beyond the number granted") \
+	I("NVM21_5_2_2_02", "B-SQ-2", SHALL, "Base 2.1 5.2.2", "Create SQ with QID 0 or one in use => 1/01h", NULL) \
+	I("NVM21_5_2_2_03", "B-SQ-3", SHALL, "Base 2.1 5.2.2", "Create SQ with QSIZE 0 or above CAP.MQES => 1/02h", NULL) \
+	I("NVM21_5_2_3_01", "B-DQ-1", SHALL, "Base 2.1 5.2.3", "Delete CQ while an SQ uses it => 1/0Ch", NULL) \
+	I("NVM21_5_2_3_02", "B-DQ-2", SHALL, "Base 2.1 5.2.4", "Delete of a queue that is not there => 1/01h", NULL) \
+	I("NVM21_5_2_3_03", "B-DQ-3", SHALL, "Base 2.1 5.2.4", "A deleted queue can be made again", NULL) \
+	I("NVM21_5_1_01", "B-ADM-1", SHALL, "Base 2.1 5.1", "An admin opcode that is not supported => 0/01h", NULL) \
+	I("NVM21_5_1_02", "B-ADM-2", SHALL, "Base 2.1 5.1.13", "A reserved CNS => 0/02h", NULL) \
+	I("NVM21_5_1_03", "B-ADM-3", SHALL, "Base 2.1 5.1.13", "The active namespace list ascends and ends with zeroes", NULL) \
+	I("NVM21_5_1_04", "B-ADM-4", SHALL, "Base 2.1 5.1.13", "Identify of a namespace that is not there => 0/0Bh; of one that is not active: zeroes", NULL) \
+	I("NVM21_5_1_05", "B-ADM-5", SHALL, "Base 2.1 5.1.1", "Abort of a command that is not out completes with DW0 bit 0 = 1", NULL) \
+	I("NVM21_5_1_06", "B-ADM-6", SHALL, "Base 2.1 5.1.2", "More events requested than AERL+1 => 1/05h", NULL) \
+	I("NVM21_5_1_07", "B-ADM-7", SHALL, "Base 2.1 5.1.2", "An Asynchronous Event Request is not completed without an event", NULL) \
+	I("NVM21_5_1_08", "B-ADM-8", SHALL, "Base 2.1 5.1.12", "A log page that is not there => 1/09h", "Invalid Log Page or Invalid Field") \
+	I("NVM21_5_1_25_01", "B-FT-1", SHALL, "Base 2.1 5.1.25", "A feature reads back as it was set", NULL) \
+	I("NVM21_5_1_25_02", "B-FT-2", SHALL, "Base 2.1 5.1.25", "Settings return to their default at a reset", NULL) \
+	I("NVM21_5_1_25_03", "B-FT-3", SHALL, "Base 2.1 5.1.25", "A feature that is not supported => 0/02h", NULL) \
+	I("NVM21_5_1_25_04", "B-FT-4", SHALL, "Base 2.1 5.1.25", "Number of Queues cannot be set once an I/O queue exists => 0/0Ch", NULL) \
+	I("NVM21_4_3_1_01", "B-PRP-1", SHALL, "Base 2.1 4.3.1", "PRP1 may start inside a page, whatever follows is whole pages", NULL) \
+	I("NVM21_4_3_1_02", "B-PRP-2", SHALL, "Base 2.1 4.3.1", "PRP2 or a list entry with an offset => 0/13h", "PRP Offset Invalid or Invalid Field") \
+	I("NVM21_4_3_1_03", "B-PRP-3", SHALL, "Base 2.1 4.3.1", "Only the bytes asked for are written", NULL) \
+	I("NVM21_4_3_1_04", "B-PRP-4", SHALL, "Base 2.1 4.3.1", "A PRP that points at nothing fails the command, not the controller", NULL) \
+	I("NVMCS12_3_3_01", "B-IO-1", SHALL, "NVM CS 1.2 3.3", "What was written is read back", NULL) \
+	I("NVMCS12_3_3_02", "B-IO-2", SHALL, "NVM CS 1.2 3.3", "A range beyond NSZE => 0/80h and nothing is changed", NULL) \
+	I("NVMCS12_3_3_03", "B-IO-3", SHALL, "NVM CS 1.2 3.3", "A namespace that is not active => 0/0Bh", NULL) \
+	I("NVMCS12_3_3_04", "B-IO-4", SHALL, "NVM CS 1.2 3.3", "More blocks than MDTS => 0/02h", NULL) \
+	I("NVMCS12_3_3_05", "B-IO-5", SHALL, "NVM CS 1.2 3.3", "Write Zeroes reads back as zeroes", NULL) \
+	I("NVMCS12_3_3_06", "B-IO-6", SHALL, "NVM CS 1.2 3.3", "Deallocated blocks read the same every time, and as DLFEAT says", NULL) \
+	I("NVMCS12_3_3_07", "B-IO-7", SHALL, "NVM CS 1.2 3.3", "Copy moves what it names, in order", NULL) \
+	I("NVMCS12_3_3_08", "B-IO-8", SHALL, "NVM CS 1.2 3.3", "Compare fails on a difference => 2/85h", NULL) \
+	I("NVMCS12_3_3_09", "B-IO-9", SHALL, "NVM CS 1.2 3.3", "An I/O opcode that is not supported => 0/01h", NULL) \
+	I("NVMCS12_3_3_10", "B-IO-10", SHALL, "NVM CS 1.2 3.3", "Flush completes", NULL)
+
+#define ITEM_(id, key, class, section, text, accept) { id, key, VC_##class, section, text, accept, NULL },
+const struct vitem checklist_base[] = { CHECKLIST_BASE(ITEM_) { .key = NULL } };

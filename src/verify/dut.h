@@ -1,0 +1,79 @@
+/* The device under test as the verifier sees it: some controllers behind ports, and what the way to them can carry.
+ *
+ * Back ends make one: sockets of any vfio-user server (dut_vuser.c), a kernel's admin passthrough (dut_ioctl.c), or the program hands
+ * in ports to a device of its own process (cmd/verify_rig.c). Nothing here knows whose device it is. One thread.
+ */
+#ifndef FERRY_VERIFY_DUT_H
+#define FERRY_VERIFY_DUT_H
+
+#include "host/port.h"
+#include "spec/nvme.h"
+
+enum { DUT_CTRLS = 8 };
+
+/* What a test may need. The first row comes from the back end, the others from looking at the controllers (vt_discover).
+ * bit, name, what its absence means */
+#define DUT_CAPS(C)                                                                                             \
+	C(MEM, "mem", "the back end cannot give the controller queues and PRPs of our own")                    \
+	C(REGS, "regs", "the back end has no access to properties")                                            \
+	C(FLR, "flr", "the back end cannot reset a function")                                                  \
+	C(IRQ, "irq", "the back end does not show interrupts")                                                 \
+	C(DESTROY, "destroy", "this would destroy data, and --yes-destroy was not given")                      \
+	C(MMC, "mmc", "no controller reports OACS.HMLMS=1: Host Managed Live Migration is not supported")      \
+	C(MC, "mc", "no migratable controller can be reached")                                                 \
+	C(MC2, "mc2", "fewer than two migratable controllers can be reached")                                  \
+	C(MMC2, "mmc2", "fewer than two migration management controllers can be reached")                      \
+	C(NS, "ns", "the migratable controller has no namespace attached")                                     \
+	C(NS_MMC, "ns_mmc", "the MMC cannot see the migratable controller's namespace")                        \
+	C(SHARED, "shared", "no namespace is attached to two migratable controllers")                          \
+	C(TUDCS, "tudcs", "TRATTR.TUDCS=0: user data changes are not logged")                                  \
+	C(THMCS, "thmcs", "TRATTR.THMCS=0: memory changes are not tracked")                                    \
+	C(MRTLL, "mrtll", "TRATTR.MRTLL=0: range lengths are not restricted")                                  \
+	C(RALBAS, "ralbas", "AOCS.RALBAS=0: allocated blocks are not reported")                                \
+	C(DSM, "dsm", "ONCS: no Dataset Management")                                                           \
+	C(WZ, "wz", "ONCS: no Write Zeroes")                                                                   \
+	C(WU, "wu", "ONCS: no Write Uncorrectable")                                                            \
+	C(COPY, "copy", "ONCS: no Copy")                                                                       \
+	C(COMPARE, "compare", "ONCS: no Compare")                                                              \
+	C(FORMAT, "format", "OACS: no Format NVM")                                                             \
+	C(SANITIZE, "sanitize", "SANICAP: no Sanitize")                                                        \
+	C(NSSR, "nssr", "CAP.NSSRS=0: no NVM Subsystem Reset")                                                 \
+	C(CMB, "cmb", "CAP.CMBS=0: no Controller Memory Buffer")
+#define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
+enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
+#define DUT_CAP_ENUM_(name, text, why) DUT_##name = 1 << DUT_BIT_##name,
+enum dut_cap { DUT_CAPS(DUT_CAP_ENUM_) };
+const char *dut_cap_name(unsigned bit);
+const char *dut_cap_why(unsigned bit);	/* why a test that needs it is skipped */
+
+struct dut_ctrl {
+	char name[24];			/* in messages: "socket vm1.sock" */
+	struct port *port;		/* NULL: passthrough only */
+	/* Admin command without queues of our own: 0 and *cqe (DW0 and status only), or -errno. NULL: the port does it. */
+	void *pass_ctx;
+	int (*pass)(struct dut_ctrl *, const struct nvme_sqe *, void *data, uint32_t len, struct nvme_cqe *);
+	/* Interrupts of that vector since last asked. NULL: cannot be seen. */
+	uint64_t (*irqs)(struct dut_ctrl *, unsigned vector);
+	int fd;				/* the back end's own */
+	int irq_fd[32];
+	unsigned irq_fds;
+};
+
+struct dut {
+	const char *backend;
+	char about[160];		/* for reports */
+	struct dut_ctrl ctrl[DUT_CTRLS];
+	unsigned ctrls;
+	uint32_t caps;			/* DUT_MEM .. DUT_DESTROY */
+	bool (*pump)(void *ctx);	/* runs a device of our own process once; NULL: it runs by itself */
+	void *ctx;
+	void (*close)(struct dut *);	/* frees what the back end took */
+};
+
+/* Sockets: any order, MMC and MCs are told apart by Identify. 0 or -errno with a sentence; then nothing is held. */
+int dut_vuser_open(struct dut *, const char *const *paths, unsigned count, struct err *);
+/* A character device (/dev/nvmeX). `twice` must be the same name again for anything that changes the device; NULL: read only. */
+int dut_ioctl_open(struct dut *, const char *path, const char *twice, bool yes_destroy, struct err *);
+void dut_close(struct dut *);
+
+#endif

@@ -1,0 +1,19 @@
+/* Constrained random: sequences of migration commands, I/O, resets and readings of change logs, over all controllers at once. Each command is
+ * made from the field table with mostly legal values, judged by the shadow (model.h); each block is kept in a scoreboard that knows of
+ * writes whose outcome a reset has hidden; each completed write of a logged controller must be named by its log.
+ *
+ * A step is a handful of random numbers and gets its meaning from the state it meets: any subset of a sequence is a sequence, and that is
+ * how a failing one is shrunk. The same seed makes the same steps.
+ */
+#ifndef FERRY_VERIFY_RANDOM_H
+#define FERRY_VERIFY_RANDOM_H
+
+#include "verify/vt.h"
+
+struct rstep { uint64_t draw[8]; };
+enum { RANDOM_STEPS_MAX = 4000 };
+
+/* Runs a sequence of n steps; does not return when it fails, after having shrunk it: the trace then ends with the shortest one found. */
+void random_run(struct vt *, unsigned n);
+
+#endif

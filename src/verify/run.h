@@ -1,0 +1,45 @@
+/* Runs tests against a DUT: chooses, resets before each, judges, keeps what happened for the reports. One thread. */
+#ifndef FERRY_VERIFY_RUN_H
+#define FERRY_VERIFY_RUN_H
+
+#include <stdio.h>
+
+#include "verify/test.h"
+
+struct vrun_cfg {
+	const char *group, *tag, *id, *checklist;	/* comma lists; NULL: all */
+	uint64_t seed;
+	uint64_t test_ns, cmd_ns, quiet_ns;		/* 0: 30 s, 5 s, 5 ms */
+	const char *xfail;				/* text: a line "ID reason" per test that is known to fail; NULL none */
+	const char *replay;				/* what to put behind "ferry verify replay" to reach this DUT again */
+	FILE *progress;					/* a line per test as it ends; NULL: silent */
+	bool verbose;					/* PASS lines too */
+	struct cov *cov;				/* NULL: not counted */
+};
+
+struct vresult {
+	const struct vtest *test;
+	enum vt_verdict verdict;
+	char why[1024];
+	char known[160];		/* XFAIL, XPASS: the reason that was given */
+	char *trace;			/* last commands; NULL: none */
+	uint64_t ns, seed, commands;
+};
+
+struct vrun {
+	struct vrun_cfg cfg;
+	struct vt *vt;
+	struct dut *dut;
+	struct vresult *result;
+	unsigned results;
+	unsigned count[VT_VERDICTS];
+	uint64_t ns, commands;
+};
+
+/* 0, or -errno with a sentence when the DUT cannot even be looked at. Verdicts are in r, also of what was not reached. */
+int vrun_run(struct vrun *r, struct dut *, const struct vrun_cfg *, struct err *);
+void vrun_free(struct vrun *);
+bool vrun_good(const struct vrun *);	/* no FAIL, no ERROR, no XPASS, and something ran */
+bool vrun_chosen(const struct vrun_cfg *, const struct vtest *);
+
+#endif

@@ -1,0 +1,23 @@
+/* Random sequences, of several lengths: short ones find shallow mistakes fast and shrink well, long ones reach deep states. */
+#include "verify/random.h"
+#include "verify/test.h"
+
+static void fifty(struct vt *t)
+{
+	for (unsigned i = 0; i < 20; i++)
+		random_run(t, 50);
+}
+static void three_hundred(struct vt *t)
+{
+	for (unsigned i = 0; i < 5; i++)
+		random_run(t, 300);
+}
+static void two_thousand(struct vt *t) { random_run(t, 2000); }
+
+enum { NEED = NEED_LOG | DUT_THMCS | DUT_REGS };
+const struct vtest tests_rn[] = {
+	{ "RN-01", NEED, "X-07 SUS-02 RING-15", fifty, "20 random sequences of 50 steps", "random stress" },
+	{ "RN-02", NEED, "X-07 SUS-02 RING-15", three_hundred, "5 random sequences of 300 steps", "random stress" },
+	{ "RN-03", NEED, "X-07 SUS-02 RING-15", two_thousand, "a random sequence of 2000 steps", "random stress" },
+	{ .id = NULL }
+};

@@ -1,0 +1,204 @@
+/* A test's world: controllers with queues and memory of their own, commands with the statuses that are allowed, and the verdict.
+ *
+ * A test is a function of a few lines. Whatever fails leaves it at once (vt_fail does not return), because everything a test takes
+ * belongs to the runner: memory comes from an arena that is thrown away, and every controller is reset before the next test.
+ * Every submission names the set of statuses that are right; anything else is a failure wherever it happens. What comes back unasked
+ * (a completion for no command, a write into memory nobody offered) is a failure too. One thread.
+ */
+#ifndef FERRY_VERIFY_VT_H
+#define FERRY_VERIFY_VT_H
+
+#include <setjmp.h>
+
+#include "base/buf.h"
+#include "base/rng.h"
+#include "verify/dut.h"
+
+struct vt;
+struct cov;
+struct model;
+
+enum { VT_QUEUES = 65, VT_CMDS = 2048, VT_NS = 4, VT_PAGE = 4096, VT_READINGS = 256 };
+
+/* Statuses by the names the checklist uses (SCT << 8 | SC). */
+enum {
+	S_OK = 0x000, S_IO = 0x001, S_IF = 0x002, S_XFER = 0x004, S_INTERNAL = 0x006, S_ABORTED = 0x007, S_SQ_GONE = 0x008, S_NS = 0x00b,
+	S_SEQ = 0x00c, S_PRP = 0x013, S_LBA = 0x080, S_CQ = 0x100, S_QID = 0x101, S_QSIZE = 0x102, S_AER = 0x105, S_IV = 0x108, S_LOG = 0x109,
+	S_QDEL = 0x10c, S_NOSAVE = 0x10d, S_1F = 0x11f, S_37 = 0x137, S_38 = 0x138, S_39 = 0x139, S_3A = 0x13a, S_3B = 0x13b,
+	ST_END = 0xffff
+};
+#define ST(...) (const uint16_t[]){ __VA_ARGS__, ST_END }
+#define ST_ANY ((const uint16_t *)0)	/* the book is silent: any answer, but an answer */
+
+/* Memory a controller reaches. Page aligned; a page of pattern behind it tells of writes that missed. */
+struct vmem { uint8_t *p; uint64_t iova; uint32_t len; };
+
+struct vcq {
+	bool live, hold;		/* hold: leave what is posted there */
+	uint16_t qid, iv;
+	uint32_t size;			/* entries */
+	struct vmem m;
+	uint16_t head;
+	bool phase;			/* expected of the next entry */
+	uint64_t posted;
+};
+
+struct vsq {
+	bool live;
+	uint16_t qid, cqid;
+	uint32_t size;
+	struct vmem m;
+	uint16_t tail;			/* next slot to fill */
+	uint16_t head;			/* as last told by a CQE */
+	uint16_t next_cid;
+	uint64_t fetched;		/* advances of head seen */
+};
+
+struct vctl;
+struct vcmd {
+	bool used, done;
+	struct vctl *c;
+	uint16_t qid, cid;
+	struct nvme_sqe sqe;
+	struct nvme_cqe cqe;
+	uint16_t want[16];		/* a copy: the set may live shorter than the command */
+	bool any;
+	int8_t op;			/* enum vop, -1 none of ours; and the target's state when it was sent */
+	uint8_t mstate;
+	uint64_t sent_ns, order;	/* order: of completion, run wide */
+};
+
+struct vns {
+	uint32_t nsid;			/* as this controller knows it */
+	uint64_t blocks;
+	uint32_t lba;			/* bytes */
+	uint8_t nguid[16], eui64[8], uuid[16];
+	uint32_t mmc_nsid;		/* the same namespace as the MMC knows it; 0: it does not see it */
+};
+
+struct vctl {
+	struct vt *t;
+	struct dut_ctrl *dut;
+	struct port *port;
+	unsigned index;			/* in vt.ctl */
+	char name[16];			/* "MMC0", "MC1" */
+	bool mmc, mapped, up;
+	uint16_t cntlid;
+	uint64_t cap;
+	struct nvme_id_ctrl id;
+	struct nvme_id_ctrl_nvm id_nvm;
+	int fd;
+	uint8_t *mem;
+	uint64_t iova, bytes, used;
+	struct vmem acq, asq;		/* the admin queue: one place from bring-up to bring-up */
+	struct vsq sq[VT_QUEUES];
+	struct vcq cq[VT_QUEUES];
+	struct vns ns[VT_NS];
+	unsigned nss;
+	struct { uint64_t off; } red[1024];	/* guard pages in mem */
+	unsigned reds;
+};
+
+enum vt_verdict { VT_PASS, VT_FAIL, VT_ERROR, VT_SKIP, VT_XFAIL, VT_XPASS, VT_VERDICTS };
+const char *vt_verdict_name(enum vt_verdict);
+
+struct vt_reading { char test[16], what[96], took[64]; };
+
+struct vt {
+	struct dut *dut;
+	struct vctl ctl[DUT_CTRLS];
+	unsigned ctls;
+	struct vctl *mmc, *mmc2;	/* NULL: there is none */
+	struct vctl *mc[DUT_CTRLS];
+	unsigned mcs;
+	uint32_t caps;			/* the DUT's and what was discovered */
+	struct rng rng;
+	uint64_t seed;
+	uint64_t cmd_ns, quiet_ns;	/* how long a command may take; how long to watch for what must not happen */
+	uint64_t deadline_ns;		/* of the test */
+	struct vcmd cmd[VT_CMDS];
+	unsigned cmd_next;
+	uint64_t order, submitted, completed;
+	struct nvme_cqe last;		/* of the last vt_do */
+	bool quiet_watch;		/* a completion from `frozen` is a failure */
+	struct vctl *frozen;
+	/* verdict */
+	const char *test;		/* id */
+	jmp_buf out;
+	bool running;
+	enum vt_verdict verdict;
+	char why[1024];
+	bool lost;			/* the DUT does not answer any more */
+	struct vt_reading reading[VT_READINGS];
+	unsigned readings;
+	struct cov *cov;		/* NULL: not counted */
+	struct model *model;		/* the shadow */
+	struct buf trace;		/* last commands of the test, for the report of a failure */
+	void *scratch;			/* of random.c */
+};
+
+/* ---- life (runner) */
+int vt_open(struct vt *, struct dut *, struct err *);	/* maps memory, looks at every controller */
+void vt_close(struct vt *);
+bool vt_bring_up(struct vt *, struct err *);		/* reset of everything, admin queues; false: the DUT is lost */
+uint64_t vt_now_ns(void);
+
+/* ---- verdicts: none of these returns */
+_Noreturn void vt_fail(struct vt *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void vt_error(struct vt *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void vt_skip(struct vt *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#define VEXPECT(t, c, ...) ((c) ? (void)0 : vt_fail(t, __VA_ARGS__))
+#define VEQ(t, got, want, what)                                                                              \
+	do {                                                                                                 \
+		unsigned long long got_ = (unsigned long long)(got), want_ = (unsigned long long)(want);     \
+		if (got_ != want_)                                                                           \
+			vt_fail(t, "%s is %llu (%llxh), not %llu (%llxh)", what, got_, got_, want_, want_);  \
+	} while (0)
+/* Which of several readings of the text the DUT took; for the report. */
+void vt_reading(struct vt *, const char *what, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void vt_trace(struct vt *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- memory */
+struct vmem vt_mem(struct vctl *, uint32_t bytes);			/* zeroed */
+/* What was taken since the mark is free again (after a look at its guard pages): for tests that loop. */
+struct vmark { uint64_t used; unsigned reds; };
+static inline struct vmark vt_mark(const struct vctl *c) { return (struct vmark){ c->used, c->reds }; }
+void vt_back(struct vctl *, struct vmark);
+void vt_red_check(struct vt *);
+
+/* ---- commands */
+void vt_data(struct vctl *, struct nvme_sqe *, const struct vmem *, uint32_t len);	/* PRPs; the list comes from the arena */
+struct vcmd *vt_queue(struct vctl *, unsigned qid, const struct nvme_sqe *, const uint16_t *want); /* into the ring, no doorbell */
+void vt_ring(struct vctl *, unsigned qid);
+struct vcmd *vt_send(struct vctl *, unsigned qid, const struct nvme_sqe *, const uint16_t *want);
+void vt_wait(struct vt *, struct vcmd *);				/* completed, and with a status it may have */
+unsigned vt_finish(struct vt *, struct vcmd *);				/* the same; its status; the command is forgotten */
+/* Send and wait; returns the status, t->last is the CQE. */
+unsigned vt_do(struct vctl *, unsigned qid, const struct nvme_sqe *, const uint16_t *want);
+unsigned vt_do_data(struct vctl *, unsigned qid, const struct nvme_sqe *, const struct vmem *, uint32_t len, const uint16_t *want);
+void vt_forget(struct vcmd *);						/* nobody waits for it any more (reset) */
+void vt_reap_now(struct vctl *);						/* takes what has completed, without giving the DUT a turn */
+bool vt_poll(struct vt *);						/* one turn: the DUT's work, our completions */
+bool vt_is(const uint16_t *set, unsigned status);
+/* Polls until `*flag`, the command timeout or the test's deadline. */
+bool vt_until(struct vt *, bool (*ready)(void *ctx), void *ctx, uint64_t limit_ns);
+/* Nothing may complete on c while we watch (an observation, not a wait: its length is --quiet). */
+void vt_watch_silent(struct vctl *c);
+
+/* ---- registers; a port that fails is an ERROR */
+uint64_t vt_reg(struct vctl *, uint32_t off, unsigned bytes);
+void vt_reg_put(struct vctl *, uint32_t off, unsigned bytes, uint64_t val);
+void vt_doorbell(struct vctl *, unsigned index, uint32_t val);
+void vt_disable(struct vctl *);						/* CC.EN=0, waits for RDY=0; queues are gone */
+void vt_enable(struct vctl *, bool wait);				/* fresh admin queue; wait: for RDY=1 */
+void vt_reset(struct vctl *);						/* both */
+void vt_port_again(struct vctl *);					/* what a function reset took: bus master, MSI-X */
+void vt_fresh(struct vt *);						/* as at the beginning of a test */
+
+/* ---- queues */
+unsigned vt_cq_make(struct vctl *, unsigned qid, uint32_t size, const uint16_t *want);	/* contiguous, interrupts on, vector qid */
+unsigned vt_sq_make(struct vctl *, unsigned qid, unsigned cqid, uint32_t size, const uint16_t *want);
+void vt_io_make(struct vctl *, unsigned qid, uint32_t size);
+unsigned vt_q_delete(struct vctl *, bool cq, unsigned qid, const uint16_t *want);
+
+#endif
