@@ -195,6 +195,7 @@ int out_precopy_run(struct move_out *o)
 	STEP_BEGIN(o->at);
 	for (;;) {
 		if (o->log_broken) {
+			out_stream_allow(o, false);	/* everything is unknown again: not now */
 			rc = overflow_policy(o);
 			if (rc < 0)
 				return rc;
