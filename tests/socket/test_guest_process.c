@@ -245,6 +245,7 @@ TEST(goes_on_in_another_process)
 	EXPECT_EQ(d.vm->ops->alive(d.vm, &err), -ENODEV);
 	EXPECT(err.text[0]);
 	d.vm->ops->close(d.vm);
+	unlink(d.ctl); /* or the new one would be taken for there before it is */
 	d.guest = start_guest(&d, true);
 	d.vm = vm_embedded_new(d.ctl, &err);
 	EXPECT_EQ(UNTIL(d.vm->ops->open(d.vm, &info, &err)), 0);
