@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -178,6 +179,14 @@ static json_object *guest_status(const struct served *g)
 	return o;
 }
 
+/* What is in use, not what the process has got: the difference is holes that the next move fills. */
+static uint64_t heap_bytes(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
 static void method_status(void *ctx, struct rpc_call *call, json_object *params)
 {
 	struct serve *s = ctx;
@@ -193,6 +202,7 @@ static void method_status(void *ctx, struct rpc_call *call, json_object *params)
 	json_object_object_add(o, "server", json_object_new_string(s->cfg.server.name));
 	json_object_object_add(o, "pid", json_object_new_int(getpid()));
 	json_object_object_add(o, "link", json_object_new_string(s->cfg.server.link));
+	json_object_object_add(o, "heap_bytes", json_object_new_uint64(heap_bytes()));
 	json_object_object_add(o, "up_ns", json_object_new_uint64(env_now_ns(s->env) - s->started_ns));
 	for (unsigned i = 0; i < s->guests; i++)
 		if (served_known(s->guest[i]) && (!only[0] || !strcmp(only, s->guest[i]->name)))
