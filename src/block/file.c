@@ -423,21 +423,45 @@ static int file_next_allocated(struct blk *b, uint64_t lba, uint64_t *start, uin
 	return 0;
 }
 
+static bool reaches_beyond(const struct file *f, uint64_t blocks)
+{
+	LIST_EACH(&f->out, it) {
+		struct blk_io *o = LIST_ENTRY(it, struct blk_io, link);
+
+		if (o->op != BLK_FLUSH && o->lba + o->nlb > blocks)
+			return true;
+	}
+	return false;
+}
+
+/* Somebody else makes a device larger (lvextend); we take what is there. Smaller: it keeps its blocks, we leave them alone. */
+static int device_resize(struct file *f, uint64_t blocks)
+{
+	uint64_t bytes;
+
+	if (ioctl(f->fd, BLKGETSIZE64, &bytes))
+		return -errno;
+	if (blocks > bytes / f->b.block_bytes)
+		return -ENOSPC;
+	f->b.blocks = blocks;
+	return 0;
+}
+
 static int file_resize(struct blk *b, uint64_t blocks)
 {
 	struct file *f = file_of(b);
 	off_t old = (off_t)(b->blocks * b->block_bytes);
 
-	if (f->device)
-		return -ENOTSUP;
-	if (f->count)
-		return -EBUSY;
 	if (blk_geometry_check(b->block_bytes, blocks, NULL))
 		return -EINVAL;
+	if (reaches_beyond(f, blocks)) /* a write that comes late would make the file longer again */
+		return -EBUSY;
+	if (f->device)
+		return device_resize(f, blocks);
 	/* First to the present size: whatever a longer file held behind our end must not show up as new blocks. */
 	if (blocks > b->blocks && ftruncate(f->fd, old))
 		return -errno;
-	if (ftruncate(f->fd, (off_t)(blocks * b->block_bytes)) || fsync(f->fd))
+	if (ftruncate(f->fd, (off_t)(blocks * b->block_bytes)))
 		return -errno;
 	b->blocks = blocks;
 	return 0;

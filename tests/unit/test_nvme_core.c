@@ -1088,7 +1088,7 @@ TEST(namespace_notice_only_if_asked_for)
 
 	r.mc->feat.aer_config = 0;
 	memset(r.mc->changed_ns, 0, sizeof(r.mc->changed_ns));
-	EXPECT_EQ(nvme_ns_resize(ns, 4096, &r.err), 0);
+	EXPECT_EQ(rig_resize(&r, 1, 4096), 0);
 	EXPECT_EQ(r.mc->event_count, 0);
 	EXPECT_EQ(r.mc->changed_ns[0], 2);
 	r.mc->feat.aer_config = 1 << 8;
