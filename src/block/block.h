@@ -84,6 +84,7 @@ struct blk_file_cfg {
 	uint32_t block_bytes;
 	uint64_t blocks;	/* 0: from the file's size */
 	bool create;		/* make it if missing (sparse) */
+	bool grow;		/* make it longer if it is shorter than that (sparse) */
 	bool direct;		/* O_DIRECT where the file system and the request allow it */
 	bool blocking;		/* without io_uring: a request waits for the disk inside submit */
 };

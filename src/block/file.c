@@ -565,6 +565,12 @@ static int fit_size(struct file *f, const struct blk_file_cfg *cfg, struct err *
 	blocks = cfg->blocks ? cfg->blocks : bytes / cfg->block_bytes;
 	if (blk_geometry_check(cfg->block_bytes, blocks, err))
 		return err_wrap(err, -EINVAL, "%s", cfg->path);
+	if (cfg->grow && !f->device && blocks > bytes / cfg->block_bytes) {
+		rc = make_size(f, cfg, err);
+		if (rc)
+			return rc;
+		bytes = blocks * cfg->block_bytes;
+	}
 	if (blocks > bytes / cfg->block_bytes)
 		return err_set(err, -EINVAL, "%s holds %llu blocks of %u bytes, but %llu were asked for; make it larger or ask for less",
 			       cfg->path, (unsigned long long)(bytes / cfg->block_bytes), cfg->block_bytes,
