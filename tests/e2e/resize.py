@@ -209,7 +209,7 @@ def size_of_the_file(rig):
 
 def with_rig(fn, **kw):
     def run():
-        rig = Rig(**kw)
+        rig = Rig(area='16M', **kw)
         try:
             fn(rig)
         except Failed as e:
