@@ -85,6 +85,9 @@ struct blk_file_cfg {
 	uint64_t blocks;	/* 0: from the file's size */
 	bool create;		/* make it if missing (sparse) */
 	bool grow;		/* make it longer if it is shorter than that (sparse) */
+	/* A file that somebody has locked is waited for. What a program that was killed had asked the disk for holds on to the lock until it
+	 * is done, some time after the program is gone. Waits inside open: for a start, before anybody is served. */
+	unsigned patience_ms;
 	bool direct;		/* O_DIRECT where the file system and the request allow it */
 	bool blocking;		/* without io_uring: a request waits for the disk inside submit */
 };

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -508,16 +509,32 @@ static int open_fd(struct file *f, const struct blk_file_cfg *cfg, bool *made, s
 		       errno == ENOENT && !cfg->create ? "; create it first, or ask for it to be created" : "");
 }
 
+enum { NAP_MS = 10 };
+
+static bool nap(unsigned *left_ms)
+{
+	struct timespec t = { .tv_nsec = NAP_MS * 1000 * 1000 };
+
+	if (!*left_ms)
+		return false;
+	*left_ms -= MIN(*left_ms, (unsigned)NAP_MS);
+	nanosleep(&t, NULL);
+	return true;
+}
+
 /* An open-file-description lock: it also keeps out a second open inside this process, and goes with the descriptor. */
-static int lock_fd(struct file *f, const char *path, struct err *err)
+static int lock_fd(struct file *f, const struct blk_file_cfg *cfg, struct err *err)
 {
 	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	unsigned left = cfg->patience_ms;
+	int rc;
 
-	if (!fcntl(f->fd, F_OFD_SETLK, &l))
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return err_set(err, -EBUSY, "%s is in use by another program or namespace; two writers would destroy it", path);
-	return err_set(err, -errno, "cannot lock %s: %s", path, strerror(errno));
+	do
+		rc = fcntl(f->fd, F_OFD_SETLK, &l) ? errno : 0;
+	while ((rc == EAGAIN || rc == EACCES) && nap(&left));
+	if (rc == EAGAIN || rc == EACCES)
+		return err_set(err, -EBUSY, "%s is in use by another program or namespace; two writers would destroy it", cfg->path);
+	return rc ? err_set(err, -rc, "cannot lock %s: %s", cfg->path, strerror(rc)) : 0;
 }
 
 static int measure(struct file *f, const char *path, uint64_t *bytes, struct err *err)
@@ -596,16 +613,20 @@ static int sync_parent(const char *path, struct err *err)
 }
 
 /* A device that is mounted, or part of a RAID, refuses an exclusive open. */
-static int claim_device(struct file *f, const char *path, struct err *err)
+static int claim_device(struct file *f, const struct blk_file_cfg *cfg, struct err *err)
 {
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_EXCL);
+	unsigned left = cfg->patience_ms;
+	int fd;
 
+	do
+		fd = open(cfg->path, O_RDWR | O_CLOEXEC | O_EXCL);
+	while (fd < 0 && errno == EBUSY && nap(&left));
 	if (fd < 0)
-		return err_set(err, -errno, "cannot have %s for ourselves: %s%s", path, strerror(errno),
+		return err_set(err, -errno, "cannot have %s for ourselves: %s%s", cfg->path, strerror(errno),
 			       errno == EBUSY ? "; is it mounted?" : "");
 	close(f->fd);
 	f->fd = fd;
-	return lock_fd(f, path, err);
+	return lock_fd(f, cfg, err);
 }
 
 /* tmpfs and some others cannot: then everything goes through the cache. By way of our own descriptor, because the path may
@@ -637,11 +658,11 @@ static int file_setup(struct file *f, const struct blk_file_cfg *cfg, bool *made
 	int rc = open_fd(f, cfg, made, err);
 
 	if (!rc)
-		rc = lock_fd(f, cfg->path, err);
+		rc = lock_fd(f, cfg, err);
 	if (!rc)
 		rc = fit_size(f, cfg, err);
 	if (!rc && f->device)
-		rc = claim_device(f, cfg->path, err);
+		rc = claim_device(f, cfg, err);
 	if (!rc && *made)
 		rc = sync_parent(cfg->path, err);
 	if (rc)

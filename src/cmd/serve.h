@@ -21,7 +21,7 @@
 #include "migrate/move.h"
 #include "transport/vuser_server.h"
 
-enum { SERVED_MAX = 256, SERVED_WAIT_VM_S = 20 };
+enum { SERVED_MAX = 256, SERVED_WAIT_VM_S = 20, SERVED_START_S = 20 /* since the start, for files that are locked */ };
 
 struct served_ns {
 	uint32_t guest_nsid;
@@ -107,8 +107,9 @@ struct served *served_find(struct serve *, const char *name);		/* NULL */
 struct served *served_add(struct serve *, const char *name, struct err *);
 bool served_known(const struct served *);
 void served_forget_ns(struct served *, bool remove_data);
-/* fresh: make the file if it is missing. fit: make it longer if it is too short. */
-enum served_open { SERVED_OPEN_OLD = 0, SERVED_OPEN_FRESH = 1, SERVED_OPEN_FIT = 2 };
+/* fresh: make the file if it is missing. fit: make it longer if it is too short. start: nobody is served yet, so what a server that
+ * was killed just before us still holds is waited for. */
+enum served_open { SERVED_OPEN_OLD = 0, SERVED_OPEN_FRESH = 1, SERVED_OPEN_FIT = 2, SERVED_OPEN_START = 4 };
 int served_open_ns(struct served *, struct served_ns *, unsigned how, struct err *);
 void served_close_ns(struct served *, struct served_ns *, bool remove_data);
 /* Controller, attachments and socket. 0 or -errno with a sentence, then nothing is left behind. */

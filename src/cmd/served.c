@@ -75,13 +75,23 @@ static struct blk *wrap(struct serve *s, const struct cfg_ns *c, struct blk *b, 
 	return b;
 }
 
-static struct blk *open_blk(struct served *g, struct served_ns *n, bool create, bool grow, struct err *err)
+/* All guests together: a file that is somebody else's for good must not hold up each of them. */
+static unsigned patience_ms(const struct serve *s)
 {
-	struct blk_file_cfg f = { .path = n->path, .block_bytes = (uint32_t)n->block, .blocks = n->blocks, .create = create,
-				  .grow = grow, .direct = true };
+	uint64_t until = s->started_ns + SERVED_START_S * NS_PER_S, now = env_now_ns(s->env);
+
+	return now < until ? (unsigned)((until - now) / NS_PER_MS) : 0;
+}
+
+static struct blk *open_blk(struct served *g, struct served_ns *n, unsigned how, struct err *err)
+{
+	struct blk_file_cfg f = { .path = n->path, .block_bytes = (uint32_t)n->block, .blocks = n->blocks, .direct = true,
+				  .grow = how & SERVED_OPEN_FIT };
 	const struct cfg_ns *c = cfg_of(g, n);
 	struct blk *b;
 
+	f.create = how & SERVED_OPEN_FRESH && (!c || c->create);
+	f.patience_ms = how & SERVED_OPEN_START ? patience_ms(g->s) : 0;
 	if (n->backend == CFG_RAM)
 		b = blk_ram_open((uint32_t)n->block, n->blocks, err);
 	else
@@ -116,7 +126,7 @@ int served_open_ns(struct served *g, struct served_ns *n, unsigned how, struct e
 			       n->from);
 	if (n->pool && n->backend == CFG_RAM && !fresh)
 		return err_set(err, -ENODATA, "its data was in memory (pool %s) and went with the process that held it", n->from);
-	b = open_blk(g, n, fresh && (!c || c->create), how & SERVED_OPEN_FIT, err);
+	b = open_blk(g, n, how, err);
 	if (!b)
 		return err_wrap(err, -EIO, "namespace %u of guest %s", n->guest_nsid, g->name);
 	n->blocks = b->blocks;

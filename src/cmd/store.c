@@ -213,7 +213,7 @@ static void open_all(struct served *g, bool first)
 	struct err err = { "" };
 
 	for (unsigned i = 0; i < g->ns_count; i++)
-		if (!g->ns[i].ns && served_open_ns(g, &g->ns[i], first ? SERVED_OPEN_FRESH : SERVED_OPEN_OLD, &err)) {
+		if (!g->ns[i].ns && served_open_ns(g, &g->ns[i], SERVED_OPEN_START | (first ? SERVED_OPEN_FRESH : 0), &err)) {
 			trouble(g, &err);
 			return;
 		}

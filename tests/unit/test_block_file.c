@@ -344,3 +344,141 @@ TEST(file_full_disk_is_enospc)
 	rig_clean(&r);
 	munmap(buf, 1 << 20);
 }
+
+/* A server that was killed, and started again at once: what it had asked the disk for still holds the lock for a while. */
+TEST(file_in_use_for_a_moment_is_waited_for)
+{
+	struct rig r;
+	struct blk *b;
+	struct err e;
+	int held[2], status;
+	char c;
+	pid_t pid;
+
+	plain_file(&r, 1 << 20);
+	EXPECT_EQ(pipe(held), 0);
+	pid = fork();
+	if (!pid) {
+		b = open_file(&r, &(struct blk_file_cfg){ 0 }, &e);
+		if (!b || write(held[1], "x", 1) != 1)
+			_exit(1);
+		usleep(100 * 1000);	/* nobody can see from here that the other one waits; if it comes later it need not */
+		_exit(0);
+	}
+	EXPECT_EQ(read(held[0], &c, 1), 1);
+	b = need(open_file(&r, &(struct blk_file_cfg){ .patience_ms = 60000 }, &e), &e);
+	EXPECT(!open_file(&r, &(struct blk_file_cfg){ .patience_ms = 20 }, &e));
+	EXPECT(strstr(e.text, "in use"));
+	EXPECT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
+	close(held[0]);
+	close(held[1]);
+	blk_close(b);
+	rig_clean(&r);
+}
+
+/* A disk grows while requests are out, and no request that comes late can undo that it became smaller. */
+TEST(file_resize_with_requests_out)
+{
+	uint8_t *buf = memset(pages(4096), 0x5c, 4096);
+	struct wait w = { 0 };
+	struct rig r;
+	struct iovec v = { buf, 4096 };
+	struct blk_io io = { .op = BLK_WRITE, .lba = 255, .nlb = 1, .iov = &v, .iovcnt = 1, .done = io_done, .ctx = &w };
+	struct stat st;
+	struct err e;
+
+	plain_file(&r, 1 << 20);
+	r.b = need(open_file(&r, &(struct blk_file_cfg){ 0 }, &e), &e);
+	if (blk_submit(r.b, &io))
+		skip();		/* no io_uring here: nothing is ever out */
+	EXPECT_EQ(r.b->ops->resize(r.b, 255), -EBUSY);
+	EXPECT_EQ(r.b->blocks, 256);
+	EXPECT_EQ(r.b->ops->resize(r.b, 512), 0);
+	EXPECT_EQ(r.b->ops->resize(r.b, 256), 0);
+	EXPECT_EQ(r.b->ops->resize(r.b, 300), 0);
+	while (!w.done)
+		rig_turn(&r);
+	EXPECT_EQ(w.rc, 0);
+	EXPECT_EQ(rw(&r, BLK_READ, 255, 1, buf), 0);
+	EXPECT_EQ(buf[0], 0x5c);
+	EXPECT_EQ(r.b->ops->resize(r.b, 255), 0);
+	EXPECT(!stat(r.path, &st) && st.st_size == 255 * 4096);
+	rig_close(&r);
+	munmap(buf, 4096);
+}
+
+/* What a longer file holds behind the namespace's end was somebody's; as new blocks it would be readable by another. */
+TEST(file_grows_over_old_data_with_zeroes)
+{
+	uint8_t *buf = memset(pages(4096), 0x77, 4096);
+	struct rig r;
+	struct err e;
+	int fd;
+
+	plain_file(&r, 1 << 20);
+	fd = open(r.path, O_RDWR);
+	EXPECT_EQ(pwrite(fd, buf, 4096, 200 * 4096), 4096);
+	close(fd);
+	r.b = need(open_file(&r, &(struct blk_file_cfg){ .blocks = 100 }, &e), &e);
+	EXPECT_EQ(r.b->ops->resize(r.b, 250), 0);
+	EXPECT_EQ(rw(&r, BLK_READ, 200, 1, buf), 0);
+	EXPECT(all_zero(buf, 4096));
+	EXPECT(!in_map(&r, 200));
+	rig_close(&r);
+	munmap(buf, 4096);
+}
+
+/* grow: a shorter file is made longer, a longer one is left alone. Without it the shorter one is refused. */
+TEST(file_made_to_fit)
+{
+	struct rig r;
+	struct stat st;
+	struct err e;
+
+	plain_file(&r, 1 << 20);
+	EXPECT(!open_file(&r, &(struct blk_file_cfg){ .blocks = 300 }, &e));
+	EXPECT(strstr(e.text, "300"));
+	blk_close(need(open_file(&r, &(struct blk_file_cfg){ .blocks = 300, .grow = true }, &e), &e));
+	EXPECT(!stat(r.path, &st) && st.st_size == 300 * 4096);
+	r.b = need(open_file(&r, &(struct blk_file_cfg){ .blocks = 200, .grow = true }, &e), &e);
+	EXPECT_EQ(r.b->blocks, 200);
+	EXPECT(!stat(r.path, &st) && st.st_size == 300 * 4096);
+	rig_close(&r);
+}
+
+/* A block device is somebody else's to resize: we take what it has got, and no more. */
+TEST(file_on_a_device_takes_what_is_there)
+{
+	char dev[64] = "", cmd[256];
+	struct rig r;
+	struct err e;
+	struct stat st;
+	FILE *p;
+
+	plain_file(&r, 1 << 20);
+	snprintf(cmd, sizeof(cmd), "losetup --find --show %s 2>/dev/null", r.path);
+	p = popen(cmd, "re");
+	if (!p || !fgets(dev, sizeof(dev), p))
+		dev[0] = 0;
+	if (p)
+		pclose(p);
+	dev[strcspn(dev, "\n")] = 0;
+	if (!dev[0] || stat(dev, &st)) {
+		rig_clean(&r);
+		skip();		/* no loop devices here */
+	}
+	r.b = blk_file_open(&(struct blk_file_cfg){ .path = dev, .block_bytes = 4096, .blocks = 100 }, &e);
+	snprintf(cmd, sizeof(cmd), "losetup -d %s", dev);
+	if (r.b) {
+		EXPECT_EQ(r.b->ops->resize(r.b, 257), -ENOSPC);
+		EXPECT_EQ(r.b->blocks, 100);
+		EXPECT_EQ(r.b->ops->resize(r.b, 256), 0);
+		EXPECT_EQ(r.b->ops->resize(r.b, 50), 0);
+		EXPECT_EQ(r.b->blocks, 50);
+		blk_close(r.b);
+	}
+	EXPECT_EQ(system(cmd), 0);
+	EXPECT(r.b);
+	rig_clean(&r);
+}
