@@ -270,7 +270,9 @@ static void method_migrate(void *ctx, struct rpc_call *call, json_object *params
 	}
 	g = served_find(s, plan.guest);
 	rc = s->stop ? err_set(&err, -EBUSY, "this server is stopping") :
-	     !s->mmc ? err_set(&err, -EPERM, "this server gives its MMC away (mmc_socket=) and cannot move guests") : may_move(g, plan.guest, &err);
+	     !s->mmc ? err_set(&err, -EPERM, "this server gives its MMC away (mmc_socket=) and cannot move guests") :
+	     !hnvme_ready(s->mmc) ? err_set(&err, -EBUSY, "the migration management controller did not answer and is being reset; try again later") :
+	     may_move(g, plan.guest, &err);
 	if (!rc && !(g->out = move_out_start(&s->site, &plan, &err)))
 		rc = -EIO;
 	if (rc) {

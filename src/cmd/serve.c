@@ -130,9 +130,9 @@ static int start_mmc(struct serve *s, struct err *err)
 {
 	struct nvme_ctrl_cfg mmc = { .mmc = true };
 	/* Our own MMC cannot vanish; what takes long is the storage behind it, and a disk that writes back gigabytes may stand still for
-	 * many seconds. Giving the controller up for that would fail the move and leave its queue behind. */
+	 * many seconds. Giving the controller up for that would fail every move under way; it is reset then and started again. */
 	struct hnvme_cfg h = { .env = s->env, .io_queues = 1, .queue_size = 256, .mem_bytes = 64 * MIB, .mem_fd = -1,
-			       .timeout_ns = 120 * NS_PER_S };
+			       .timeout_ns = 120 * NS_PER_S, .revive = true };
 	int rc;
 
 	s->mmc_ctrl = nvme_ctrl_new(s->ss, &mmc, err);

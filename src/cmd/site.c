@@ -417,6 +417,8 @@ static int site_place(void *ctx, const char *name, bool make_ns, const struct mo
 	struct served *g = served_find(ctx, name);
 	int rc = 0;
 
+	if (!hnvme_ready(((struct serve *)ctx)->mmc))
+		return err_set(err, -EBUSY, "the migration management controller here did not answer and is being reset; try again later");
 	if (g && g->leaving)
 		return -EAGAIN; /* its old controller is being put away */
 	if (g && !g->placing && (g->mc || g->out || g->journal.own == OWN_OWNER || g->journal.own == OWN_HANDED))
