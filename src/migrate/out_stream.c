@@ -53,7 +53,7 @@ static uint64_t allowed(struct move_out *o, const struct vm_stream *s)
 
 	if (!o->plan.force)
 		ns = MIN(ns, MAX(ALLOWED_MAX_NS, o->plan.downtime_ns));
-	if (!o->may_stop)
+	if (!o->may_stop || o->log_broken) /* lost this very moment: any block may be behind, and a stop cannot be taken back */
 		return 0;
 	if (now < o->stream_grow_ns)
 		return ns;

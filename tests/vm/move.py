@@ -137,16 +137,48 @@ def audit(g):
     g.sh('umount /mnt && e2fsck -f -n /dev/nvme0n1', 120)
 
 
+def sees(g, mib):
+    """Waits until Linux knows the size, without anybody asking it to look."""
+    size = lambda: int(g.sh('blockdev --getsize64 /dev/nvme0n1')) >> 20
+    until(lambda: '%d MiB, not %d' % (size(), mib), lambda: size() == mib)
+
+
+def grow(p, mib):
+    code, out, err = p.at.ferry('resize', 'vm1', '1', '%dM' % mib)
+    need(code == 0, out, err)
+
+
+def grow_fs(g, mib):
+    sees(g, mib)
+    g.sh('resize2fs /dev/nvme0n1 2>&1 && df -k /mnt | awk \'END { exit $2 < %d }\'' % (mib * 800), 120)
+
+
+NEW_BLOCKS = 'dd if=/dev/nvme0n1 iflag=direct bs=1M skip=240 count=8 2>/dev/null | sha256sum'
+
+
 def moves_under_load():
     with Lab('move') as lab:
         p = Pair(lab)
         g = p.boot()
         make_fs(g)
         load = start_load(g)
-        for _ in range(3):
-            p.move()
-            p.move()
+        p.move()
+        # It grows at the other side, and takes what lies in its new blocks along.
+        grow(p, 256)
+        sees(g, 256)
+        g.sh('dd if=/dev/urandom of=/dev/nvme0n1 oflag=direct bs=1M seek=240 count=8 2>/dev/null')
+        new = g.sh(NEW_BLOCKS)
+        p.move()
+        need(g.sh(NEW_BLOCKS) == new, 'the new blocks are others after the move')
+        grow_fs(g, 256)
+        p.move()
+        grow(p, 320)  # the guest may still have to be told when it has moved
+        p.move()
+        grow_fs(g, 320)
+        p.move()
+        p.move()
         stop_load(g, load)
+        sees(g, 320)
         audit(g)
         p.check()
         print('# gaps in ms: %s; a beat usually comes every %.1f ms' % (' '.join('%.0f' % (x * 1e3) for x in p.gaps), g.beats.usual() * 1e3))

@@ -41,6 +41,9 @@ struct nvme_ns {
 	uint64_t nsze;				/* blocks */
 	unsigned inflight;			/* commands holding it; not removed or formatted while > 0 */
 	bool busy_format;
+	enum { NVME_SYNC_NONE, NVME_SYNC_WANTED, NVME_SYNC_OUT, NVME_SYNC_DONE } sync; /* of a medium that was made longer */
+	int sync_rc;
+	struct blk_io sync_io;
 };
 
 struct nvme_sq {
