@@ -24,6 +24,7 @@ static void subsystem_reset(struct vctl *c)
 static void reset(struct vctl *c, enum kind k)
 {
 	vt_trace(c->t, "%s: %s", c->name, kind_name[k]);
+	c->how = (uint8_t)k;
 	if (k == FLR && c->port->ops->reset(c->port))
 		vt_error(c->t, "%s: the function cannot be reset", c->name);
 	if (k == SUBSYSTEM)

@@ -34,7 +34,7 @@ enum {
 struct vmem { uint8_t *p; uint64_t iova; uint32_t len; };
 
 struct vcq {
-	bool live, hold;		/* hold: leave what is posted there */
+	bool live, hold, ien;		/* hold: leave what is posted there; ien: interrupts enabled */
 	uint16_t qid, iv;
 	uint32_t size;			/* entries */
 	struct vmem m;
@@ -48,7 +48,7 @@ struct vsq {
 	uint16_t qid, cqid;
 	uint32_t size;
 	struct vmem m;
-	uint16_t tail;			/* next slot to fill */
+	uint16_t tail, rung;		/* next slot to fill; as last told to the controller */
 	uint16_t head;			/* as last told by a CQE */
 	uint16_t next_cid;
 	uint64_t fetched;		/* advances of head seen */
@@ -65,6 +65,7 @@ struct vcmd {
 	bool any;
 	int8_t op;			/* enum vop, -1 none of ours; and the target's state when it was sent */
 	uint8_t mstate;
+	uint16_t odd, target;		/* of cover_see.c: the one wrong field; CNTLID */
 	uint64_t sent_ns, order;	/* order: of completion, run wide */
 };
 
@@ -83,6 +84,7 @@ struct vctl {
 	unsigned index;			/* in vt.ctl */
 	char name[16];			/* "MMC0", "MC1" */
 	bool mmc, mapped, up;
+	uint8_t how;			/* the next reset is of this kind (enum cov_reset); 0: CC.EN */
 	uint16_t cntlid;
 	uint64_t cap;
 	struct nvme_id_ctrl id;

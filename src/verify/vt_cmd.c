@@ -106,7 +106,11 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	return k;
 }
 
-void vt_ring(struct vctl *c, unsigned qid) { vt_doorbell(c, 2 * qid, c->sq[qid].tail); }
+void vt_ring(struct vctl *c, unsigned qid)
+{
+	c->sq[qid].rung = c->sq[qid].tail;
+	vt_doorbell(c, 2 * qid, c->sq[qid].tail);
+}
 
 struct vcmd *vt_send(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
 {
@@ -305,7 +309,7 @@ void vt_watch_silent(struct vctl *c)
 unsigned vt_cq_make(struct vctl *c, unsigned qid, uint32_t size, const uint16_t *want)
 {
 	struct nvme_sqe s = { .opc = NVME_OP_CREATE_CQ };
-	struct vcq q = { .live = true, .qid = (uint16_t)qid, .iv = (uint16_t)qid, .size = size, .m = vt_mem(c, size * 16), .phase = true };
+	struct vcq q = { .live = true, .ien = true, .qid = (uint16_t)qid, .iv = (uint16_t)qid, .size = size, .m = vt_mem(c, size * 16), .phase = true };
 	unsigned st;
 
 	s.cdw10 = le32_of(qid | (size - 1) << 16);
