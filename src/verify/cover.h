@@ -142,6 +142,10 @@ unsigned cov_kind_target(unsigned);				/* percent */
 /* Everything a whole run must have hit; what is missing is told in out. */
 bool cov_gate(const struct cov *, uint32_t caps, struct buf *out);
 
+bool cov_word_is(const char *words, unsigned status);	/* is it among these words? */
+/* Classes of values that could be the reason of a refusal: the words that may answer them; NULL: nothing wrong with them. */
+const char *cov_wrong(const struct vfield *, enum vbin);
+
 /* ---- from where things pass (vt_cmd.c, vt.c, vh.c) */
 void cov_sent(struct cov *, struct vctl *, struct vcmd *);
 void cov_done(struct cov *, struct vctl *, struct vcmd *);
@@ -149,7 +153,10 @@ void cov_down(struct cov *, struct vctl *);			/* before the shadow learns of the
 void cov_entry(struct cov *, struct vctl *mmc, uint16_t cdqid, unsigned esa);	/* the host has read a log entry */
 void cov_shutdown(struct cov *, struct vctl *);
 
-/* ---- for people */
+/* ---- for people and programs */
+enum { COV_RUNS = 256 };
+struct cov_runs { unsigned n; struct { uint64_t seed; double seconds; bool good; char backend[16], dut[160]; } run[COV_RUNS]; };	/* the first of them in detail */
+void cov_ucis(const struct cov *, uint32_t caps, const struct cov_runs *, struct buf *out);	/* Accellera UCIS 1.0 as XML */
 void cov_html(const struct cov *, uint32_t caps, struct buf *out);	/* a static page: heat maps and holes */
 void cov_holes(const struct cov *, uint32_t caps, struct buf *out);
 void cov_stub(const struct cov_point *, struct buf *out);	/* the statements that hit it: what stands in a test (aim.h) */

@@ -30,9 +30,6 @@ struct cov {
 
 void cov_hit(struct cov *, unsigned number);		/* number + 1; 0 does nothing */
 void cov_cross(struct cov *, enum cov_kind, unsigned, unsigned, unsigned, unsigned, unsigned);
-bool cov_word_is(const char *words, unsigned status);	/* is it among these words? */
-/* Classes of values that could be the reason of a refusal: the words that may answer them; NULL: nothing wrong with them. */
-const char *cov_wrong(const struct vfield *, enum vbin);
 
 /* cover_data.c */
 void cov_data_sent(struct cov *, struct vctl *, const struct nvme_sqe *);

@@ -129,7 +129,7 @@ static void done_cdq_create(struct model *m, struct vctl *c, const struct nvme_s
 		if (!m->cdq[i].live) {
 			m->cdq[i] = (struct mcdq){ .live = true, .mmc = c, .id = (uint16_t)le32_get(e->dw0),
 						   .cntlid = (uint16_t)vf_get(s, VF_CDQ_CREATE_cntlid),
-						   .slots = vf_get(s, VF_CDQ_CREATE_cdqsize) / 8 };
+						   .slots = vf_get(s, VF_CDQ_CREATE_cdqsize) / 8, .iova = le64_get(s->prp1) };
 			return;
 		}
 }

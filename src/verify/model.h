@@ -17,7 +17,7 @@ const char *mstate_name(unsigned);
 
 enum { MODEL_CDQS = 32, MODEL_SET = 24 };
 /* room: whoever drives it knows that it cannot have overflowed. */
-struct mcdq { bool live, logging, room; struct vctl *mmc; uint16_t id, cntlid; uint32_t slots; };
+struct mcdq { bool live, logging, room; struct vctl *mmc; uint16_t id, cntlid; uint32_t slots; uint64_t iova; };
 struct mctrl {
 	struct vctl *c;
 	bool enabled, suspended, partial, committed, unsure;	/* unsure: a reading of the text decides, ask the controller */

@@ -18,6 +18,7 @@ const struct vgroup vgroups[] = {
 	{ "LA", "get LBA status", tests_la },
 	{ "RE", "resets", tests_re },
 	{ "XS", "every operation in every state", tests_xs },
+	{ "XC", "every cross of the coverage plan", tests_xc },
 	{ "E2E", "whole moves", tests_e2e },
 	{ "RN", "random sequences", tests_rn },
 	{ NULL, NULL, NULL }

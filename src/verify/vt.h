@@ -22,7 +22,7 @@ enum { VT_QUEUES = 65, VT_CMDS = 2048, VT_NS = 4, VT_PAGE = 4096, VT_READINGS = 
 
 /* Statuses by the names the checklist uses (SCT << 8 | SC). */
 enum {
-	S_OK = 0x000, S_IO = 0x001, S_IF = 0x002, S_XFER = 0x004, S_INTERNAL = 0x006, S_ABORTED = 0x007, S_SQ_GONE = 0x008, S_NS = 0x00b,
+	S_OK = 0x000, S_IO = 0x001, S_IF = 0x002, S_XFER = 0x004, S_INTERNAL = 0x006, S_ABORTED = 0x007, S_SQ_GONE = 0x008, S_MISSING = 0x00a, S_NS = 0x00b,
 	S_SEQ = 0x00c, S_PRP = 0x013, S_LBA = 0x080, S_CQ = 0x100, S_QID = 0x101, S_QSIZE = 0x102, S_AER = 0x105, S_IV = 0x108, S_LOG = 0x109,
 	S_QDEL = 0x10c, S_NOSAVE = 0x10d, S_1F = 0x11f, S_37 = 0x137, S_38 = 0x138, S_39 = 0x139, S_3A = 0x13a, S_3B = 0x13b,
 	ST_END = 0xffff
@@ -199,6 +199,7 @@ void vt_fresh(struct vt *);						/* as at the beginning of a test */
 
 /* ---- queues */
 unsigned vt_cq_make(struct vctl *, unsigned qid, uint32_t size, const uint16_t *want);	/* contiguous, interrupts on, vector qid */
+unsigned vt_cq_make_ien(struct vctl *, unsigned qid, uint32_t size, bool ien, const uint16_t *want);
 unsigned vt_sq_make(struct vctl *, unsigned qid, unsigned cqid, uint32_t size, const uint16_t *want);
 void vt_io_make(struct vctl *, unsigned qid, uint32_t size);
 unsigned vt_q_delete(struct vctl *, bool cq, unsigned qid, const uint16_t *want);

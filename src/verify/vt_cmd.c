@@ -306,14 +306,16 @@ void vt_watch_silent(struct vctl *c)
 
 /* ---- queues */
 
-unsigned vt_cq_make(struct vctl *c, unsigned qid, uint32_t size, const uint16_t *want)
+unsigned vt_cq_make(struct vctl *c, unsigned qid, uint32_t size, const uint16_t *want) { return vt_cq_make_ien(c, qid, size, true, want); }
+
+unsigned vt_cq_make_ien(struct vctl *c, unsigned qid, uint32_t size, bool ien, const uint16_t *want)
 {
 	struct nvme_sqe s = { .opc = NVME_OP_CREATE_CQ };
-	struct vcq q = { .live = true, .ien = true, .qid = (uint16_t)qid, .iv = (uint16_t)qid, .size = size, .m = vt_mem(c, size * 16), .phase = true };
+	struct vcq q = { .live = true, .ien = ien, .qid = (uint16_t)qid, .iv = (uint16_t)qid, .size = size, .m = vt_mem(c, size * 16), .phase = true };
 	unsigned st;
 
 	s.cdw10 = le32_of(qid | (size - 1) << 16);
-	s.cdw11 = le32_of(1 | 2 | qid << 16); /* PC, IEN, vector */
+	s.cdw11 = le32_of(1 | (ien ? 2u : 0) | qid << 16); /* PC, IEN, vector */
 	s.prp1 = le64_of(q.m.iova);
 	st = vt_do(c, 0, &s, want);
 	if (st == S_OK && qid < VT_QUEUES)
