@@ -23,6 +23,7 @@ static const struct { const char *name; int lacks; const char *why; } excuses[] 
 	{ "*TRACK_*", DUT_BIT_THMCS, NULL },
 	{ "*tracking*", DUT_BIT_THMCS, NULL },
 	{ "ranges *", DUT_BIT_THMCS, NULL },
+	{ "CDQ_CREATE=38", DUT_BIT_LIMIT, NULL },
 	{ "ranges RMRTG below the least", DUT_BIT_MINMRTG, NULL },
 	{ "*LBA_STATUS*", DUT_BIT_RALBAS, NULL },
 	{ "SET_STATE.numd/boundary+*", DUT_BIT_MEM, NULL },
