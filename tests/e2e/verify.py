@@ -89,7 +89,7 @@ def other_runs(rig, dut):
     code, out, _ = verify('diff', a, b)
     need(code == 1 and 'RS-01    PASS -> not run' in out, code, out)
     code, out, errs = verify('coverage', store)
-    need(code == 0 and out.startswith('2 runs\n') and 'RESUME=3A' not in out and 'aim_status(t, VOP_LBA_STATUS, 0x000);' in out, code, out[:2000], errs)
+    need(code == 0 and out.startswith('2 runs\n') and 'RESUME=3A' not in out and 'aim_status(t, VOP_SET_STATE, 0x00c);' in out, code, out[:2000], errs)
     code, twice, errs = verify('coverage', store, store)
     need(code == 0 and twice.startswith('4 runs\n') and twice.splitlines()[1:] == out.splitlines()[1:], code, twice[:300], errs)
     code, _, errs = verify('coverage', rig.dir + '/none.db')
