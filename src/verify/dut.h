@@ -40,7 +40,10 @@ enum { DUT_CTRLS = 8 };
 	C(NSSR, "nssr", "CAP.NSSRS=0: no NVM Subsystem Reset")                                                 \
 	C(CMB, "cmb", "CAP.CMBS=0: no Controller Memory Buffer")                                               \
 	C(MINMRTG, "minmrtg", "MINMRTG=0: there is no granularity below the least")                           \
-	C(LIMIT, "limit", "MCUDMQ: the controller has as many data queues as there are MCs: it never runs out")
+	C(LIMIT, "limit", "MCUDMQ: the controller has as many data queues as there are MCs: it never runs out") \
+	C(SGL, "sgl", "SGLS: no SGLs")                                                                         \
+	C(BUCKET, "bucket", "SGLS bit 16: no bit buckets")                                                     \
+	C(FUSES, "fuses", "FUSES: Compare and Write cannot be fused")
 #define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
 enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
 #define DUT_CAP_ENUM_(name, text, why) DUT_##name = 1 << DUT_BIT_##name,

@@ -5,6 +5,8 @@
 const struct vgroup vgroups[] = {
 	{ "BA", "what migration rests on: registers, queues, admin commands", tests_ba },
 	{ "IO", "reads and writes", tests_io },
+	{ "SG", "data by SGLs", tests_sg },
+	{ "FU", "fused commands", tests_fu },
 	{ "ID", "discovery", tests_id },
 	{ "CQ", "controller data queues", tests_cq },
 	{ "FT", "feature 21h and events", tests_ft },

@@ -195,6 +195,9 @@ static uint32_t discover(struct vt *t)
 	caps |= t->mmc && t->mmc->id.trattr & NVME_TRATTR_THMCS ? DUT_THMCS : 0;
 	caps |= t->mmc && t->mmc->id.trattr & NVME_TRATTR_MRTLL ? DUT_MRTLL : 0;
 	caps |= t->mmc && MIN(le16_get(t->mmc->id.mcudmq), le16_get(t->mmc->id.mnsudmq)) < t->mcs ? DUT_LIMIT : 0;
+	caps |= mc && le32_get(mc->id.sgls) & 3 ? DUT_SGL : 0;
+	caps |= mc && le32_get(mc->id.sgls) & 3 && le32_get(mc->id.sgls) >> 16 & 1 ? DUT_BUCKET : 0;
+	caps |= mc && le16_get(mc->id.fuses) & 1 ? DUT_FUSES : 0;
 	caps |= t->mmc && t->mmc->id.minmrtg ? DUT_MINMRTG : 0;
 	caps |= t->mmc && le16_get(t->mmc->id_nvm.aocs) & NVME_AOCS_RALBAS ? DUT_RALBAS : 0;
 	caps |= oncs & NVME_ONCS_DSM ? DUT_DSM : 0;
