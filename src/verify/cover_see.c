@@ -73,7 +73,7 @@ static enum cov_phase phase_at(struct vctl *c)
 	enum cov_phase far = CP_IDLE;
 
 	for (unsigned i = 0; i < c->t->ctls; i++)
-		if (m->ctrl[i].c && !m->ctrl[i].c->mmc && (c->mmc || m->ctrl[i].c == c))
+		if (m->ctrl[i].c && !m->ctrl[i].c->sub && !m->ctrl[i].c->mmc && (c->mmc || m->ctrl[i].c == c))
 			far = MAX(far, phase_of(m, &m->ctrl[i]));
 	return far;
 }
@@ -165,6 +165,8 @@ void cov_sent(struct cov *v, struct vctl *c, struct vcmd *k)
 	k->mstate = MS_COUNT;
 	k->odd = ODD_NONE;
 	k->target = NO_TARGET;
+	if (c->sub) /* counted is what the first subsystem does */
+		v = NULL;
 	if (!m || k->qid)
 		return;
 	if (k->op == VOP_NONE) {
@@ -510,7 +512,7 @@ void cov_done(struct cov *v, struct vctl *c, struct vcmd *k)
 {
 	unsigned st = nvme_cqe_status(&k->cqe);
 
-	if (v && c->t->model) {
+	if (v && c->t->model && !c->sub) {
 		wrong_field(v, k, st);
 		if (k->qid)
 			io_done(v, c, k);
@@ -529,13 +531,13 @@ void cov_done(struct cov *v, struct vctl *c, struct vcmd *k)
 
 void cov_down(struct cov *v, struct vctl *c)
 {
-	if (v && c->t->model)
+	if (v && c->t->model && !c->sub)
 		cov_cross(v, COV_RESET, c->how, phase_at(c), c->mmc ? CB_MMC : CB_MC, 0, 0);
 	c->how = CR_CC_EN;
 }
 
 void cov_shutdown(struct cov *v, struct vctl *c)
 {
-	if (v && c->t->model)
+	if (v && c->t->model && !c->sub)
 		fault(v, CF_SHUTDOWN, c->t, c->cntlid);
 }

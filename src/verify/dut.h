@@ -43,7 +43,8 @@ enum { DUT_CTRLS = 8 };
 	C(LIMIT, "limit", "MCUDMQ: the controller has as many data queues as there are MCs: it never runs out") \
 	C(SGL, "sgl", "SGLS: no SGLs")                                                                         \
 	C(BUCKET, "bucket", "SGLS bit 16: no bit buckets")                                                     \
-	C(FUSES, "fuses", "FUSES: Compare and Write cannot be fused")
+	C(FUSES, "fuses", "FUSES: Compare and Write cannot be fused")                                                 \
+	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")
 #define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
 enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
 #define DUT_CAP_ENUM_(name, text, why) DUT_##name = 1 << DUT_BIT_##name,

@@ -140,6 +140,10 @@ static void subsystem(struct vt *t)
 		vh_suspend(t->mmc, t->mc[i]->cntlid, 1, false, ST(S_OK));
 	aim_subsystem_reset(t->mmc);
 	for (unsigned i = 0; i < t->ctls; i++) {
+		if (t->ctl[i].sub) {
+			VEQ(t, vt_reg(&t->ctl[i], NVME_REG_CSTS, 4) & NVME_CSTS_RDY, NVME_CSTS_RDY, "CSTS.RDY in another subsystem than the one that was reset");
+			continue;
+		}
 		vt_port_again(&t->ctl[i]);
 		vt_reset(&t->ctl[i]);
 	}

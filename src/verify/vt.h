@@ -86,6 +86,7 @@ struct vctl {
 	bool mmc, mapped, up;
 	uint8_t how;			/* the next reset is of this kind (enum cov_reset); 0: CC.EN */
 	uint16_t cntlid;
+	uint8_t sub;			/* subsystem: 0, the one all tests are about, or another */
 	uint64_t cap;
 	struct nvme_id_ctrl id;
 	struct nvme_id_ctrl_nvm id_nvm;
@@ -113,6 +114,7 @@ struct vt {
 	struct vctl *mmc, *mmc2;	/* NULL: there is none */
 	struct vctl *mc[DUT_CTRLS];
 	unsigned mcs;
+	struct vctl *far_mmc, *far_mc;	/* of another subsystem; NULL: there is none */
 	uint32_t caps;			/* the DUT's and what was discovered */
 	struct rng rng;
 	uint64_t seed;

@@ -11,20 +11,20 @@ XFAIL = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'verify_xfail.t
 
 
 class Dut:
-    """A server that gives its MMC away, and three guests with a namespace each."""
-    def __init__(self, rig):
+    """A server that gives its MMC away, and guests with a namespace each."""
+    def __init__(self, rig, name='dut', guests=3, size='16M', more=''):
         self.dir = rig.dir
-        self.ini, self.mmc = rig.dir + '/dut.ini', rig.dir + '/mmc.sock'
-        text = '[server]\nname=dut\nrun_dir=%s/dut\nstate_dir=%s/dut-state\nmmc_socket=%s\n' % (rig.dir, rig.dir, self.mmc)
-        for i in (1, 2, 3):
-            text += '[namespace d%d]\nsize=16M\nblock=512\nbackend=ram\ndelay=20us\n[guest vm%d]\nnamespaces=d%d\n%s' % (
-                i, i, i, 'doorbells=trapped\n' if i == 1 else '')
+        self.ini, self.mmc = '%s/%s.ini' % (rig.dir, name), '%s/%s-mmc.sock' % (rig.dir, name)
+        text = '[server]\nname=%s\nrun_dir=%s/%s\nstate_dir=%s/%s-state\nmmc_socket=%s\n' % (name, rig.dir, name, rig.dir, name, self.mmc)
+        for i in range(1, guests + 1):
+            text += '[namespace d%d]\nsize=%s\nblock=512\nbackend=ram\ndelay=20us\n[guest vm%d]\nnamespaces=d%d\n%s%s' % (
+                i, size, i, i, 'doorbells=trapped\n' if i == 1 else '', more)
         with open(self.ini, 'w') as f:
             f.write(text)
-        self.serve = rig.proc('serve dut', rig.dir + '/dut.log', ['serve', '-v', '-c', self.ini])
-        self.control = rig.dir + '/dut/control.sock'
+        self.serve = rig.proc('serve ' + name, '%s/%s.log' % (rig.dir, name), ['serve', '-v', '-c', self.ini])
+        self.control = '%s/%s/control.sock' % (rig.dir, name)
         until('the server to listen', lambda: os.path.exists(self.control) or need(self.serve.running(), self.serve.text()))
-        self.sockets = ','.join([self.mmc] + ['%s/dut/vm%d.sock' % (rig.dir, i) for i in (1, 2, 3)])
+        self.sockets = ','.join([self.mmc] + ['%s/%s/vm%d.sock' % (rig.dir, name, i) for i in range(1, guests + 1)])
 
 
 def verify(*args):
@@ -184,6 +184,21 @@ def without_hmlm(rig, dut):
     need(sum(t['verdict'] == 'SKIP' for t in tests) > 200, 'too much ran without an MMC')
 
 
+def two_servers(rig, dut):
+    """Moves from one server's subsystem to another's, which is smaller: by hand as it were, without either server's manager."""
+    other, path = Dut(rig, 'far', guests=1, size='8M', more='queues=4\n'), rig.dir + '/far.json'
+    code, out, errs = verify('run', '--socket', dut.sockets + ',' + other.sockets, '--seed', '1', '--group', 'ID,E2E', '--report', path,
+                             '--timeout', '%ds' % (5 * SLOWER))
+    need(code == 0, code, out, errs)
+    with open(path) as f:
+        r = json.load(f)
+    verdict = {t['id']: t['verdict'] for t in r['tests']}
+    need(all(verdict['E2E-%d' % i] == 'PASS' for i in (15, 16, 17, 18)), verdict)
+    small = [x['took'] for x in r['readings'] if x['test'] == 'E2E-15']
+    need(small and small[0].startswith('queues 4 of 64, blocks 16384 of 32768'), small)
+    need(dut.serve.running() and other.serve.running(), 'a server died')
+
+
 def replay_line(rig, dut):
     """Whatever is not as expected names the line that repeats it. A passing test that is listed as failing is not as expected."""
     with open(rig.dir + '/known', 'w') as f:
@@ -224,7 +239,7 @@ def mmc_given_away(rig, dut):
     need(not os.path.exists(dut.mmc), 'the MMC\'s socket is left behind')
 
 
-TESTS = [('verify_suite', suite), ('verify_replay_line', replay_line), ('verify_refusals', refusals),
+TESTS = [('verify_suite', suite), ('verify_replay_line', replay_line), ('verify_two_servers', two_servers), ('verify_refusals', refusals),
          ('verify_other_runs', other_runs), ('verify_without_hmlm', without_hmlm), ('verify_same_seed', same_seed), ('verify_coverage_for_tools', coverage_for_tools), ('verify_in_a_browser', in_a_browser), ('verify_dead_server', dead_server), ('verify_mmc_given_away', mmc_given_away)]
 if __name__ == '__main__':
     only = sys.argv[1:]
