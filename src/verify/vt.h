@@ -123,6 +123,7 @@ struct vt {
 	struct vcmd cmd[VT_CMDS];
 	unsigned cmd_next;
 	uint64_t order, submitted, completed;
+	uint64_t sequence;		/* of what was sent in this test: a digest of all but what the device decides */
 	struct nvme_cqe last;		/* of the last vt_do */
 	bool quiet_watch;		/* a completion from `frozen` is a failure */
 	struct vctl *frozen;

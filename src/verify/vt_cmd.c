@@ -81,6 +81,20 @@ static void may_end(struct vcmd *k, const uint16_t *want)
 	k->want[n] = ST_END;
 }
 
+/* Two runs with the same digest sent the same commands in the same order. CIDs are ours, the head of a log is the device's. */
+static void note(struct vt *t, const struct vctl *c, unsigned qid, const struct nvme_sqe *s)
+{
+	struct nvme_sqe e = *s;
+	uint64_t h = t->sequence ? t->sequence : 0xcbf29ce484222325ull;
+
+	e.cid = le16_of((uint16_t)(c->index << 8 | qid));
+	if (vop_of(s) == VOP_SET_CDQ && !qid)
+		e.cdw12 = le32_of(0);
+	for (unsigned i = 0; i < sizeof(e); i++)
+		h = (h ^ ((const uint8_t *)&e)[i]) * 0x100000001b3ull;
+	t->sequence = h;
+}
+
 struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
 {
 	struct vsq *q = &c->sq[qid];
@@ -96,6 +110,7 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	may_end(k, want);
 	k->sqe.cid = le16_of(k->cid);
 	k->sent_ns = vt_now_ns();
+	note(c->t, c, qid, s);
 	memcpy(q->m.p + 64u * q->tail, &k->sqe, 64);
 	q->tail = (uint16_t)((q->tail + 1) % q->size);
 	c->t->submitted++;
