@@ -11,7 +11,6 @@ enum {
 	AREA = 128, OPS = 20, RINGS = 6, RING_BYTES = 8192, CANDS = 6, UNKNOWN = 0xff,
 	SHRINK_TRIES = 150, HOLD = 12
 };
-#define SHRINK_NS 15000000000ull
 
 /* out: not completed. held: its place and its blocks stay taken until the step `due`, however soon it is completed: what is done next must
  * not depend on how fast the device is, or a seed would not make the same commands again. */
@@ -685,11 +684,14 @@ static bool try_steps(struct vt *t, const struct rstep *s, unsigned n)
 	return good;
 }
 
+/* Who gives commands more time has a slower device, and gets more time for this too. */
+static uint64_t shrink_ns(const struct vt *t) { return MAX(15000000000ull, 3 * t->cmd_ns); }
+
 /* Removes ever smaller pieces as long as what is left still fails. */
 static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why, struct buf *trace)
 {
 	struct rstep *part = calloc(n, sizeof(*part));
-	uint64_t end_ns = vt_now_ns() + SHRINK_NS;
+	uint64_t end_ns = vt_now_ns() + shrink_ns(t);
 	unsigned tries = 0;
 
 	for (unsigned piece = n / 2; part && piece; piece /= 2)
@@ -697,7 +699,7 @@ static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why, str
 			memcpy(part, s, at * sizeof(*s));
 			memcpy(part + at, s + at + piece, (n - at - piece) * sizeof(*s));
 			tries++;
-			t->deadline_ns = vt_now_ns() + SHRINK_NS;
+			t->deadline_ns = vt_now_ns() + shrink_ns(t);
 			t->verdict = VT_FAIL;
 			t->trace.len = 0;
 			if (!try_steps(t, part, n - piece) && t->verdict == VT_FAIL && !t->lost) {

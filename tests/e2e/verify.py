@@ -4,7 +4,7 @@ are wrong. Known failures of our own device are in verify_xfail.txt, each with i
 import json, os, shutil, subprocess, sys, xml.dom.minidom, xml.etree.ElementTree
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import ucis
+import liar, ucis
 from rig import FERRY, SLOWER, Rig, ferry, need, run_tests, until
 
 XFAIL = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'verify_xfail.txt')
@@ -187,7 +187,7 @@ def without_hmlm(rig, dut):
 def two_servers(rig, dut):
     """Moves from one server's subsystem to another's, which is smaller: by hand as it were, without either server's manager."""
     other, path = Dut(rig, 'far', guests=1, size='8M', more='queues=4\n'), rig.dir + '/far.json'
-    code, out, errs = verify('run', '--socket', dut.sockets + ',' + other.sockets, '--seed', '1', '--group', 'ID,E2E', '--report', path,
+    code, out, errs = verify('run', '--socket', dut.sockets + ',' + other.sockets, '--seed', '1', '--id', 'ID-29,ID-30,E2E-15,E2E-16,E2E-17,E2E-18', '--report', path,
                              '--timeout', '%ds' % (5 * SLOWER))
     need(code == 0, code, out, errs)
     with open(path) as f:
@@ -211,6 +211,42 @@ def replay_line(rig, dut):
     need(args[0] == 'verify' and args[args.index('--seed') + 1] == '7' and args[args.index('--id') + 1] == 'CQ-01', args)
     code, out, errs = verify(*args[1:])
     need(code == 0 and '1 passed' in out, 'without the list it passes:', code, out, errs)
+
+
+def failure_repeated(rig, dut):
+    """A device that says it has suspended and has not: a random test finds it, over sockets, and the line it prints finds it again: the
+    same commands lead to the same sentence. What is sent is the same with a good device too, from run to run."""
+    path = rig.dir + '/liar.sock'
+    proxy = liar.Liar(path, dut.mmc, liar.never_suspends)
+    sockets = dut.sockets.replace(dut.mmc, path)
+
+    def outcome(args):
+        report = rig.dir + '/replay.json'
+        code, out, errs = verify(*args, '--report', report, '--timeout', '60s')
+        need(code == 1, 'the lie is not found:', code, out, errs)
+        with open(report) as f:
+            tests = json.load(f)['tests']
+        need(len(tests) == 1 and tests[0]['verdict'] == 'FAIL' and 'shrunk to' in tests[0]['why'], tests)
+        return out, tests[0]['why']
+
+    try:
+        out, why = outcome(['run', '--socket', sockets, '--seed', '11', '--id', 'RN-01'])
+        line = [l for l in out.splitlines() if 'again: ferry verify replay ' in l]
+        need(len(line) == 1, out)
+        again = outcome(line[0].split('again: ferry verify ')[1].split())
+        need(again[1] == why, 'another failure:', why, again[1])
+        need(proxy.told >= 2, 'the lie was told', proxy.told, 'times')
+        print('# twice: ' + why, flush=True)
+    finally:
+        proxy.close()
+    digests = []
+    for i in (1, 2):
+        report = '%s/same-%d.json' % (rig.dir, i)
+        code, out, errs = verify('run', '--socket', dut.sockets, '--seed', '11', '--group', 'RN,XC', '--report', report, '--timeout', '%ds' % (5 * SLOWER))
+        need(code == 0, code, out, errs)
+        with open(report) as f:
+            digests.append({t['id']: (t['sequence'], t['commands']) for t in json.load(f)['tests']})
+    need(digests[0] == digests[1], 'other commands:', [(k, digests[0][k], digests[1][k]) for k in digests[0] if digests[0][k] != digests[1][k]])
 
 
 def refusals(rig, dut):
@@ -239,7 +275,7 @@ def mmc_given_away(rig, dut):
     need(not os.path.exists(dut.mmc), 'the MMC\'s socket is left behind')
 
 
-TESTS = [('verify_suite', suite), ('verify_replay_line', replay_line), ('verify_two_servers', two_servers), ('verify_refusals', refusals),
+TESTS = [('verify_suite', suite), ('verify_replay_line', replay_line), ('verify_two_servers', two_servers), ('verify_failure_repeated', failure_repeated), ('verify_refusals', refusals),
          ('verify_other_runs', other_runs), ('verify_without_hmlm', without_hmlm), ('verify_same_seed', same_seed), ('verify_coverage_for_tools', coverage_for_tools), ('verify_in_a_browser', in_a_browser), ('verify_dead_server', dead_server), ('verify_mmc_given_away', mmc_given_away)]
 if __name__ == '__main__':
     only = sys.argv[1:]
