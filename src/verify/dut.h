@@ -11,7 +11,7 @@
 
 enum { DUT_CTRLS = 8 };
 
-/* What a test may need. The first row comes from the back end, the others from looking at the controllers (vt_discover).
+/* What a test may need; new ones at the end, because stores keep their bits. The first row comes from the back end, the others from looking at the controllers (vt_discover).
  * bit, name, what its absence means */
 #define DUT_CAPS(C)                                                                                             \
 	C(MEM, "mem", "the back end cannot give the controller queues and PRPs of our own")                    \
@@ -38,7 +38,13 @@ enum { DUT_CTRLS = 8 };
 	C(FORMAT, "format", "OACS: no Format NVM")                                                             \
 	C(SANITIZE, "sanitize", "SANICAP: no Sanitize")                                                        \
 	C(NSSR, "nssr", "CAP.NSSRS=0: no NVM Subsystem Reset")                                                 \
-	C(CMB, "cmb", "CAP.CMBS=0: no Controller Memory Buffer")
+	C(CMB, "cmb", "CAP.CMBS=0: no Controller Memory Buffer")                                               \
+	C(MINMRTG, "minmrtg", "MINMRTG=0: there is no granularity below the least")                           \
+	C(LIMIT, "limit", "MCUDMQ: the controller has as many data queues as there are MCs: it never runs out") \
+	C(SGL, "sgl", "SGLS: no SGLs")                                                                         \
+	C(BUCKET, "bucket", "SGLS bit 16: no bit buckets")                                                     \
+	C(FUSES, "fuses", "FUSES: Compare and Write cannot be fused")                                                 \
+	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")
 #define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
 enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
 #define DUT_CAP_ENUM_(name, text, why) DUT_##name = 1 << DUT_BIT_##name,

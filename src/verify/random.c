@@ -9,11 +9,12 @@
 
 enum {
 	AREA = 128, OPS = 20, RINGS = 6, RING_BYTES = 8192, CANDS = 6, UNKNOWN = 0xff,
-	SHRINK_TRIES = 150
+	SHRINK_TRIES = 150, HOLD = 12
 };
-#define SHRINK_NS 15000000000ull
 
-struct rop { struct vcmd *k; bool out, write; uint64_t lba; uint32_t nlb; uint64_t seq; unsigned epoch; struct vmem buf; };
+/* out: not completed. held: its place and its blocks stay taken until the step `due`, however soon it is completed: what is done next must
+ * not depend on how fast the device is, or a seed would not make the same commands again. */
+struct rop { struct vcmd *k; bool out, held, write; uint64_t lba; uint32_t nlb; uint64_t seq; unsigned epoch, due; struct vmem buf; };
 /* What a block may hold: one of `n` writes; UNKNOWN: anything. */
 struct rblock { uint8_t n; bool busy, must_log, named; uint64_t cand[CANDS]; };	/* named: by the log, since the last write was sent */
 struct rmc {
@@ -31,6 +32,7 @@ struct rnd {
 	unsigned mcs;
 	struct rring ring[RINGS];
 	struct vmem page, sink, list;
+	unsigned now;			/* number of the step */
 	uint64_t seq;
 	bool uuid;
 };
@@ -62,7 +64,6 @@ static void settle_write(struct rmc *m, struct rop *o, bool known)
 	for (uint32_t i = 0; i < o->nlb; i++) {
 		struct rblock *b = &m->block[o->lba + i];
 
-		b->busy = false;
 		if (known) {
 			b->n = 1;
 			b->cand[0] = o->seq;
@@ -85,7 +86,6 @@ static void settle_read(struct rnd *r, struct rmc *m, struct rop *o)
 		struct vmem one = { o->buf.p + i * lba, 0, lba };
 		bool found = b->n == UNKNOWN;
 
-		b->busy = false;
 		for (unsigned k = 0; !found && k < b->n; k++)
 			if (vh_same(&one, lba, b->cand[k] ? seed_of(m, o->lba + i, b->cand[k]) : 0)) {
 				found = true;
@@ -127,20 +127,43 @@ static void reap(struct rnd *r)
 				finish_op(r, &r->mc[i], &r->mc[i].op[k]);
 }
 
+static void release(struct rmc *m, struct rop *o)
+{
+	for (uint32_t i = 0; i < o->nlb; i++)
+		m->block[o->lba + i].busy = false;
+	o->held = false;
+}
+
+/* Places whose step has come are free again; a command that is still out is waited for, unless its controller does not run. */
+static void release_due(struct rnd *r)
+{
+	for (unsigned i = 0; i < r->mcs; i++)
+		for (unsigned k = 0; k < OPS; k++) {
+			struct rmc *m = &r->mc[i];
+			struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
+			struct rop *o = &m->op[k];
+
+			if (!o->held || r->now < o->due || x->suspended || x->unsure || !m->c->up)
+				continue;
+			if (o->out) {
+				vt_wait(r->t, o->k);
+				finish_op(r, m, o);
+			}
+			release(m, o);
+		}
+}
+
 /* After a reset nobody will ever tell what became of these. */
 static void lose_ops(struct rmc *m)
 {
 	for (unsigned k = 0; k < OPS; k++) {
 		struct rop *o = &m->op[k];
 
-		if (!o->out)
-			continue;
-		o->out = false;
-		if (o->write)
+		if (o->held)
+			release(m, o);
+		if (o->out && o->write)
 			settle_write(m, o, false);
-		else
-			for (uint32_t i = 0; i < o->nlb; i++)
-				m->block[o->lba + i].busy = false;
+		o->out = false;
 	}
 }
 
@@ -189,7 +212,8 @@ static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
 	}
 	vt_data(m->c, &s, &o->buf, o->nlb * lba);
 	o->k = vt_send(m->c, 1, &s, ST(S_OK));
-	o->out = true;
+	o->out = o->held = true;
+	o->due = r->now + 1 + (unsigned)pick(draw, HOLD);
 }
 
 static void step_io(struct rnd *r, uint64_t *draw)
@@ -203,7 +227,7 @@ static void step_io(struct rnd *r, uint64_t *draw)
 		uint64_t d = rng_next(&g);
 		struct rop *o = &m->op[d % OPS];
 
-		if (!o->out)
+		if (!o->held)
 			start_op(r, m, &d);
 	}
 }
@@ -552,6 +576,8 @@ static void step(struct rnd *r, const struct rstep *s)
 	uint64_t d = s->draw[1], more = s->draw[2];
 	unsigned what = s->draw[0] % 100;
 
+	r->now++;
+	release_due(r);
 	if (what < 50)
 		step_command(r, &d, &more);
 	else if (what < 76)
@@ -615,6 +641,9 @@ static void end(struct rnd *r)
 				vt_wait(r->t, m->op[k].k);
 				finish_op(r, m, &m->op[k]);
 			}
+		for (unsigned k = 0; k < OPS; k++)
+			if (m->op[k].held)
+				release(m, &m->op[k]);
 	}
 	check_logged(r);
 	for (unsigned i = 0; i < r->mcs; i++) {
@@ -655,11 +684,14 @@ static bool try_steps(struct vt *t, const struct rstep *s, unsigned n)
 	return good;
 }
 
+/* Who gives commands more time has a slower device, and gets more time for this too. */
+static uint64_t shrink_ns(const struct vt *t) { return MAX(15000000000ull, 3 * t->cmd_ns); }
+
 /* Removes ever smaller pieces as long as what is left still fails. */
 static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why, struct buf *trace)
 {
 	struct rstep *part = calloc(n, sizeof(*part));
-	uint64_t end_ns = vt_now_ns() + SHRINK_NS;
+	uint64_t end_ns = vt_now_ns() + shrink_ns(t);
 	unsigned tries = 0;
 
 	for (unsigned piece = n / 2; part && piece; piece /= 2)
@@ -667,7 +699,7 @@ static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why, str
 			memcpy(part, s, at * sizeof(*s));
 			memcpy(part + at, s + at + piece, (n - at - piece) * sizeof(*s));
 			tries++;
-			t->deadline_ns = vt_now_ns() + SHRINK_NS;
+			t->deadline_ns = vt_now_ns() + shrink_ns(t);
 			t->verdict = VT_FAIL;
 			t->trace.len = 0;
 			if (!try_steps(t, part, n - piece) && t->verdict == VT_FAIL && !t->lost) {
