@@ -59,7 +59,7 @@ static void tell(struct served *g, struct move_guest *out)
 		struct served_ns *n = &g->ns[i];
 
 		out->ns[i] = (struct move_ns){ .guest_nsid = n->guest_nsid, .nsid = nvme_ns_nsid(n->ns),
-					       .block_bytes = (uint32_t)n->block, .blocks = nvme_ns_blk(n->ns)->blocks };
+					       .block_bytes = (uint32_t)n->block, .blocks = nvme_ns_blocks(n->ns) };
 		memcpy(out->ns[i].nguid, nvme_ns_ids(n->ns)->nguid, 16);
 		memcpy(out->ns[i].eui64, nvme_ns_ids(n->ns)->eui64, 8);
 		memcpy(out->ns[i].uuid, nvme_ns_ids(n->ns)->uuid, 16);

@@ -108,6 +108,31 @@ TEST(smaller_and_larger_without_a_cut)
 	EXPECT(cmd_holds(&r, r.mc, 1, 2000, 1, 0));
 }
 
+/* The program could not write the longer size down, and tries again with less: until it has, nothing is cut off, because what it wrote may
+ * be there after a crash all the same. */
+TEST(larger_again_after_a_record_that_failed)
+{
+	RIG(r, .queues = 1);
+	struct nvme_ns *ns = nvme_ns_find(r.ss, 1);
+	int rc;
+
+	while ((rc = nvme_ns_extend(ns, NEW, &r.err)) == -EAGAIN)
+		rig_poll(&r);
+	EXPECT_EQ(rc, 0);
+	EXPECT_EQ(nvme_ns_blk(ns)->blocks, NEW);
+	EXPECT_EQ(size_seen(&r, r.mc, 1), OLD);
+	while ((rc = nvme_ns_extend(ns, 2 * OLD, &r.err)) == -EAGAIN) {
+		EXPECT_EQ(nvme_ns_blk(ns)->blocks, NEW);
+		rig_poll(&r);
+	}
+	EXPECT_EQ(rc, 0);
+	nvme_ns_set_size(ns, 2 * OLD);
+	EXPECT_EQ(nvme_ns_trim(ns, &r.err), 0);
+	EXPECT_EQ(nvme_ns_blk(ns)->blocks, 2 * OLD);
+	EXPECT_EQ(size_seen(&r, r.mc, 1), 2 * OLD);
+	EXPECT(cmd_holds(&r, r.mc, 1, OLD, 8, 0));
+}
+
 /* Base, Namespace Attribute Changed: every controller that has it is told under the NSID its host knows; nobody else. */
 TEST(who_is_told)
 {

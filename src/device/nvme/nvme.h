@@ -43,6 +43,7 @@ struct nvme_ns {
 	bool busy_format;
 	enum { NVME_SYNC_NONE, NVME_SYNC_WANTED, NVME_SYNC_OUT, NVME_SYNC_DONE } sync; /* of a medium that was made longer */
 	int sync_rc;
+	bool uncut;				/* became smaller, and the medium still has what was behind the end */
 	struct blk_io sync_io;
 };
 

@@ -282,18 +282,20 @@ int nvme_ns_trim(struct nvme_ns *ns, struct err *err)
 {
 	int rc = ns->blk->blocks > ns->nsze ? medium_resize(ns, ns->nsze, err) : 0;
 
+	ns->uncut &= rc != 0;
 	return rc == -EBUSY ? -EAGAIN : rc;
 }
 
-/* What the medium has behind the namespace's end goes first: it was somebody's before the namespace became smaller. */
+/* What was behind the end before the namespace became smaller must not come back. A medium that is merely too long, because the longer size
+ * could not be written down, is not cut: perhaps it was written down after all. */
 static int extend_begin(struct nvme_ns *ns, uint64_t blocks, struct err *err)
 {
 	int rc = nvme_ns_may_resize(ns, blocks, err);
 
-	if (!rc)
+	if (!rc && ns->uncut)
 		rc = nvme_ns_trim(ns, err);
-	if (!rc)
-		rc = medium_resize(ns, MAX(blocks, ns->nsze), err);
+	if (!rc && blocks > ns->blk->blocks)
+		rc = medium_resize(ns, blocks, err);
 	if (!rc)
 		ns->sync = NVME_SYNC_WANTED;
 	return rc;
@@ -313,6 +315,7 @@ int nvme_ns_extend(struct nvme_ns *ns, uint64_t blocks, struct err *err)
 void nvme_ns_set_size(struct nvme_ns *ns, uint64_t blocks)
 {
 	CHECK(blocks && blocks <= ns->blk->blocks);
+	ns->uncut |= blocks < ns->nsze;
 	ns->nsze = blocks;
 	ns_announce(ns, false);
 }
