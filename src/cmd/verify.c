@@ -16,7 +16,7 @@ struct verify_vals {
 	const char *backend, *socket, *device, *device_again;
 	const char *group, *tag, *id, *checklist, *report, *xfail, *store, *html;
 	uint64_t seed, timeout, quiet, mcs, again;
-	bool yes_destroy, verbose, has_seed, no_hmlm;
+	bool yes_destroy, verbose, has_seed, no_hmlm, by_message;
 };
 _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 
@@ -33,7 +33,8 @@ _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 	OPT(V, device_again, "device-again", 0, OPT_STR, "DEV", "ioctl: the same again, to allow changes"), \
 	OPT(V, yes_destroy, "yes-destroy", 0, OPT_FLAG, NULL, "ioctl: and this too"), \
 	OPT(V, mcs, "mcs", 0, OPT_NUM, "N", "inprocess: migratable controllers", .dflt = "3"), \
-	OPT(V, no_hmlm, "no-hmlm", 0, OPT_FLAG, NULL, "inprocess: a subsystem without live migration")
+	OPT(V, no_hmlm, "no-hmlm", 0, OPT_FLAG, NULL, "inprocess: a subsystem without live migration"), \
+	OPT(V, by_message, "by-message", 0, OPT_FLAG, NULL, "inprocess: each access to a guest's memory by message, so that faults reach it")
 #define OPT_RUN \
 	OPT(V, seed, "seed", 0, OPT_NUM, "N", "of everything random; a new one is chosen and printed", .has = offsetof(V, has_seed)), \
 	OPT(V, timeout, "timeout", 0, OPT_TIME, "TIME", "how long a command may take", .dflt = "5s"), \
@@ -90,14 +91,14 @@ static int open_sockets(struct dut *d, const char *list, struct err *err)
 
 static int open_dut(struct dut *d, const struct verify_vals *v, char *replay, size_t cap, struct err *err)
 {
-	struct verify_rig_cfg rig = { .mcs = (unsigned)v->mcs, .no_hmlm = v->no_hmlm };
+	struct verify_rig_cfg rig = { .mcs = (unsigned)v->mcs, .no_hmlm = v->no_hmlm, .by_message = v->by_message };
 
 	if (!strcmp(v->backend, "vfio-user")) {
 		snprintf(replay, cap, "--socket %s", v->socket ? v->socket : "");
 		return open_sockets(d, v->socket, err);
 	}
 	if (!strcmp(v->backend, "inprocess")) {
-		snprintf(replay, cap, "--backend inprocess --mcs %" PRIu64 "%s", v->mcs, v->no_hmlm ? " --no-hmlm" : "");
+		snprintf(replay, cap, "--backend inprocess --mcs %" PRIu64 "%s%s", v->mcs, v->no_hmlm ? " --no-hmlm" : "", v->by_message ? " --by-message" : "");
 		return verify_rig_open(d, &rig, err);
 	}
 	if (!strcmp(v->backend, "ioctl")) {

@@ -9,6 +9,7 @@
 #include "host/port.h"
 #include "spec/nvme.h"
 
+struct inj;
 enum { DUT_CTRLS = 8 };
 
 /* What a test may need. The first row comes from the back end, the others from looking at the controllers (vt_discover).
@@ -18,6 +19,8 @@ enum { DUT_CTRLS = 8 };
 	C(REGS, "regs", "the back end has no access to properties")                                            \
 	C(FLR, "flr", "the back end cannot reset a function")                                                  \
 	C(IRQ, "irq", "the back end does not show interrupts")                                                 \
+	C(ACCESS, "access", "the back end does not show the controller's accesses to memory (inprocess: --by-message)") \
+	C(AGAIN, "again", "the back end cannot go away and come back")                                         \
 	C(DESTROY, "destroy", "this would destroy data, and --yes-destroy was not given")                      \
 	C(MMC, "mmc", "no controller reports OACS.HMLMS=1: Host Managed Live Migration is not supported")      \
 	C(MC, "mc", "no migratable controller can be reached")                                                 \
@@ -54,6 +57,10 @@ struct dut_ctrl {
 	int (*pass)(struct dut_ctrl *, const struct nvme_sqe *, void *data, uint32_t len, struct nvme_cqe *);
 	/* Interrupts of that vector since last asked. NULL: cannot be seen. */
 	uint64_t (*irqs)(struct dut_ctrl *, unsigned vector);
+	/* The client goes away without a word; the next one has a new port, and memory, interrupts and state are as at the beginning. 0 or
+	 * -errno with a sentence. NULL: cannot be. */
+	int (*again)(struct dut_ctrl *, struct err *);
+	char path[108];			/* the back end's own */
 	int fd;				/* the back end's own */
 	int irq_fd[32];
 	unsigned irq_fds;
@@ -65,6 +72,7 @@ struct dut {
 	struct dut_ctrl ctrl[DUT_CTRLS];
 	unsigned ctrls;
 	uint32_t caps;			/* DUT_MEM .. DUT_DESTROY */
+	struct inj *inj;		/* faults on purpose (inject.h); NULL: none. The runner's */
 	bool (*pump)(void *ctx);	/* runs a device of our own process once; NULL: it runs by itself */
 	void *ctx;
 	void (*close)(struct dut *);	/* frees what the back end took */

@@ -111,6 +111,7 @@ static void one(struct vrun *run, struct vresult *r)
 		t->trace.len = 0;
 		t->deadline_ns = vt_now_ns() + run->cfg.test_ns;
 		execute(t, r->test);
+		vt_inject_off(t);
 		r->verdict = t->verdict;
 		snprintf(r->why, sizeof(r->why), "%s", t->verdict == VT_PASS ? "" : t->why);
 		if (t->verdict == VT_FAIL || t->verdict == VT_ERROR)

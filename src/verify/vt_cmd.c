@@ -81,10 +81,34 @@ static void may_end(struct vcmd *k, const uint16_t *want)
 	k->want[n] = ST_END;
 }
 
+static void put_sqe(struct vsq *q, const struct nvme_sqe *s)
+{
+	memcpy(q->m.p + 64u * q->tail, s, 64);
+	q->tail = (uint16_t)((q->tail + 1) % q->size);
+}
+
+/* The same once more, as a host that tries again would: under an identifier of its own. */
+static void put_twin(struct vctl *c, struct vsq *q, const struct vcmd *k)
+{
+	struct vcmd *twin;
+
+	if ((q->tail + 1u) % q->size == q->head)
+		return;
+	twin = slot(c->t);
+	*twin = *k;
+	twin->cid = (uint16_t)(twin - c->t->cmd);
+	twin->sqe.cid = le16_of(twin->cid);
+	twin->stray = true;
+	put_sqe(q, &twin->sqe);
+	c->t->submitted++;
+	vt_trace(c->t, "%s sq%u cid %u is the same again", c->name, twin->qid, twin->cid);
+}
+
 struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
 {
 	struct vsq *q = &c->sq[qid];
 	struct vcmd *k = slot(c->t);
+	bool put, twice;
 
 	if (!c->port)
 		vt_error(c->t, "%s has no queues of ours", c->name);
@@ -96,13 +120,16 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	may_end(k, want);
 	k->sqe.cid = le16_of(k->cid);
 	k->sent_ns = vt_now_ns();
-	memcpy(q->m.p + 64u * q->tail, &k->sqe, 64);
-	q->tail = (uint16_t)((q->tail + 1) % q->size);
+	put = vt_inject_sqe(c, k, &twice);
+	if (put)
+		put_sqe(q, &k->sqe);
 	c->t->submitted++;
 	vt_trace(c->t, "%s sq%u cid %u %s nsid %u cdw10 %08x %08x %08x %08x %08x %08x prp1 %llx", c->name, qid, k->cid, op_name(k),
 		 le32_get(s->nsid), le32_get(s->cdw10), le32_get(s->cdw11), le32_get(s->cdw12), le32_get(s->cdw13),
 		 le32_get(s->cdw14), le32_get(s->cdw15), (unsigned long long)le64_get(s->prp1));
 	cov_sent(c->t->cov, c, k);
+	if (put && twice)
+		put_twin(c, q, k);
 	return k;
 }
 
@@ -152,6 +179,8 @@ static void match(struct vctl *c, struct vcq *q, const struct nvme_cqe *e)
 	k->order = ++c->t->order;
 	c->t->completed++;
 	judge(c->t, k);
+	if (k->stray)
+		k->used = false;
 }
 
 static bool reap(struct vctl *c, struct vcq *q)
@@ -195,6 +224,7 @@ bool vt_poll(struct vt *t)
 {
 	bool any = t->dut->pump && t->dut->pump(t->dut->ctx);
 
+	vt_inject_turn(t);
 	for (unsigned i = 0; i < t->ctls; i++) {
 		struct vctl *c = &t->ctl[i];
 
