@@ -1,49 +1,15 @@
 /* Random sequences. See random.h. */
-#include "verify/random.h"
+#include "verify/random_in.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "verify/model.h"
-#include "verify/vh.h"
 
-enum {
-	AREA = 128, OPS = 20, RINGS = 6, RING_BYTES = 8192, CANDS = 6, UNKNOWN = 0xff,
-	SHRINK_TRIES = 150
-};
+enum { SHRINK_TRIES = 150 };
 #define SHRINK_NS 15000000000ull
 
-struct rop { struct vcmd *k; bool out, write; uint64_t lba; uint32_t nlb; uint64_t seq; unsigned epoch; struct vmem buf; };
-/* What a block may hold: one of `n` writes; UNKNOWN: anything. */
-struct rblock { uint8_t n; bool busy, must_log, named; uint64_t cand[CANDS]; };	/* named: by the log, since the last write was sent */
-struct rmc {
-	struct vctl *c;
-	struct rop op[OPS];
-	struct rblock block[AREA];
-	struct vmark mark;
-	bool queue;			/* SQ and CQ 1 exist */
-	unsigned epoch;			/* changes with everything that touches its logging */
-};
-struct rring { struct vmem mem; struct vring r; bool used, overflowed; uint16_t cntlid; uint64_t told; };	/* told: entries given back */
-struct rnd {
-	struct vt *t;
-	struct rmc mc[DUT_CTRLS];
-	unsigned mcs;
-	struct rring ring[RINGS];
-	struct vmem page, sink, list;
-	uint64_t seq;
-	bool uuid;
-};
 static struct rnd rnd_; /* one run at a time */
-
-static uint64_t pick(uint64_t *draw, uint64_t n)
-{
-	uint64_t v = *draw % n;
-
-	*draw /= n;
-	return v;
-}
-static bool chance(uint64_t *draw, unsigned percent) { return pick(draw, 100) < percent; }
 
 static struct rmc *rmc_of(struct rnd *r, uint16_t cntlid)
 {
@@ -63,7 +29,9 @@ static void settle_write(struct rmc *m, struct rop *o, bool known)
 		struct rblock *b = &m->block[o->lba + i];
 
 		b->busy = false;
-		if (known) {
+		if (fault_clouds(m, o->lba + i)) {
+			b->n = UNKNOWN;
+		} else if (known) {
 			b->n = 1;
 			b->cand[0] = o->seq;
 		} else if (b->n != UNKNOWN) {
@@ -83,7 +51,7 @@ static void settle_read(struct rnd *r, struct rmc *m, struct rop *o)
 	for (uint32_t i = 0; i < o->nlb; i++) {
 		struct rblock *b = &m->block[o->lba + i];
 		struct vmem one = { o->buf.p + i * lba, 0, lba };
-		bool found = b->n == UNKNOWN;
+		bool found = b->n == UNKNOWN || fault_clouds(m, o->lba + i);
 
 		b->busy = false;
 		for (unsigned k = 0; !found && k < b->n; k++)
@@ -105,9 +73,26 @@ static bool logging(struct rnd *r, struct rmc *m)
 	return q && q->logging && x && !x->suspended;
 }
 
+/* Whatever it was, it may have happened or not, in part or as something else. */
+static void settle_doubt(struct rmc *m, struct rop *o)
+{
+	for (uint32_t i = 0; i < o->nlb; i++) {
+		m->block[o->lba + i].busy = false;
+		if (o->write)
+			m->block[o->lba + i].n = UNKNOWN;
+	}
+	fault_settle(m, o);
+}
+
 static void finish_op(struct rnd *r, struct rmc *m, struct rop *o)
 {
-	if (!o->write) {
+	unsigned st = nvme_cqe_status(&o->k->cqe);
+
+	VEXPECT(r->t, o->doubt || st == S_OK, "%s %s of LBA %llu ended with %s though no fault had touched it", m->c->name,
+		o->write ? "Write" : "Read", (unsigned long long)o->lba, nvme_status_name(st));
+	if (o->doubt) {
+		settle_doubt(m, o);
+	} else if (!o->write) {
 		settle_read(r, m, o);
 	} else {
 		settle_write(m, o, true);
@@ -119,16 +104,23 @@ static void finish_op(struct rnd *r, struct rmc *m, struct rop *o)
 	o->out = false;
 }
 
+static bool over(void *op)
+{
+	struct vcmd *k = ((struct rop *)op)->k;
+
+	return k->done && !(k->twin && k->twin->used);
+}
+
 static void reap(struct rnd *r)
 {
 	for (unsigned i = 0; i < r->mcs; i++)
 		for (unsigned k = 0; k < OPS; k++)
-			if (r->mc[i].op[k].out && r->mc[i].op[k].k->done)
+			if (r->mc[i].op[k].out && over(&r->mc[i].op[k]))
 				finish_op(r, &r->mc[i], &r->mc[i].op[k]);
 }
 
 /* After a reset nobody will ever tell what became of these. */
-static void lose_ops(struct rmc *m)
+void random_lose_ops(struct rmc *m)
 {
 	for (unsigned k = 0; k < OPS; k++) {
 		struct rop *o = &m->op[k];
@@ -136,7 +128,9 @@ static void lose_ops(struct rmc *m)
 		if (!o->out)
 			continue;
 		o->out = false;
-		if (o->write)
+		if (o->doubt)
+			settle_doubt(m, o);
+		else if (o->write)
 			settle_write(m, o, false);
 		else
 			for (uint32_t i = 0; i < o->nlb; i++)
@@ -150,7 +144,7 @@ static bool may_work(struct rnd *r, struct rmc *m)
 {
 	struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
 
-	if (!m->c->up)
+	if (!m->c->up || m->stuck)
 		return false;
 	if (m->queue)
 		return true;
@@ -160,6 +154,24 @@ static bool may_work(struct rnd *r, struct rmc *m)
 	vt_io_make(m->c, 1, 32);
 	m->queue = true;
 	return true;
+}
+
+/* Its status is judged when it is finished: a fault may come in between. */
+static void send_op(struct rnd *r, struct rmc *m, struct rop *o, const struct nvme_sqe *s)
+{
+	o->doubt = o->wild = false;
+	r->sending_mc = m;
+	r->sending = o;
+	r->unsent = false;
+	o->k = vt_send(m->c, 1, s, ST_ANY);
+	r->sending_mc = NULL;
+	r->sending = NULL;
+	o->out = !r->unsent;
+	if (r->unsent) { /* nobody heard of it: nothing may change */
+		vt_forget(o->k);
+		for (uint32_t i = 0; i < o->nlb; i++)
+			m->block[o->lba + i].busy = false;
+	}
 }
 
 static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
@@ -188,8 +200,7 @@ static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
 			memset(one.p, 0xee, lba);
 	}
 	vt_data(m->c, &s, &o->buf, o->nlb * lba);
-	o->k = vt_send(m->c, 1, &s, ST(S_OK));
-	o->out = true;
+	send_op(r, m, o, &s);
 }
 
 static void step_io(struct rnd *r, uint64_t *draw)
@@ -442,6 +453,17 @@ static void drop(uint16_t *set, unsigned status)
 	set[n] = ST_END;
 }
 
+static void add_all(uint16_t *set, const uint16_t *more)
+{
+	unsigned n = 0;
+
+	while (set[n] != ST_END)
+		n++;
+	for (; *more != ST_END; more++)
+		set[n++] = *more;
+	set[n] = ST_END;
+}
+
 /* Every command that is out may add an entry, and a marker or two. */
 static void look_for_room(struct rnd *r, const struct nvme_sqe *s)
 {
@@ -452,15 +474,25 @@ static void look_for_room(struct rnd *r, const struct nvme_sqe *s)
 		q->room = g && !g->overflowed && g->r.slots > 8 * OPS + 8 + (g->r.taken - g->told);
 }
 
+/* A list that leads to nothing but the sink, however long. */
+static void fill_list(struct rnd *r)
+{
+	for (unsigned i = 0; i < VT_PAGE / 8; i++) {
+		le64 a = le64_of(i == VT_PAGE / 8 - 1 ? r->list.iova : r->sink.iova);
+
+		memcpy(r->list.p + 8 * i, &a, 8);
+	}
+}
+
 static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 {
-	uint16_t set[MODEL_SET + 4], dead;
+	uint16_t set[MODEL_SET + 12], dead;
 	enum vop op = pick_op(draw);
 	struct rring *made = NULL;
 	struct mcdq *q;
 	struct nvme_sqe s;
 	bool wrong = false;
-	unsigned n = 0;
+	unsigned n = 0, bit = 512;
 
 	vop_init(&s, op);
 	for (unsigned i = 0; i < VF_COUNT; i++)
@@ -472,6 +504,15 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 		}
 	s.prp1 = le64_of(r->page.iova);
 	s.prp2 = le64_of(r->list.iova); /* however long the transfer, it goes where it harms nobody */
+	if (r->faults) {
+		fill_list(r);
+		bit = fault_corrupt_admin(r, &s, more);
+		op = vop_of(&s);
+	}
+	if (op == VOP_NONE) { /* no command of ours any more: any answer, but an answer */
+		vt_do(r->t->mmc, 0, &s, ST_ANY);
+		return;
+	}
 	if (op == VOP_CDQ_CREATE && !(made = make_queue(r, &s)))
 		return;
 	if (op == VOP_SET_STATE)
@@ -490,7 +531,7 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 		look_for_room(r, &s);
 	model_accept(r->t->model, r->t->mmc, &s, set);
 	if (op == VOP_LBA_STATUS || op == VOP_FORMATS) /* not of the state machine: their own tests judge them */
-		n = vt_do(r->t->mmc, 0, &s, ST(S_OK, S_IF, S_LBA, S_NS, S_XFER, S_PRP));
+		n = vt_do(r->t->mmc, 0, &s, bit < 512 ? ST_ANY : ST(S_OK, S_IF, S_LBA, S_NS, S_XFER, S_PRP));
 	else {
 		if (wrong) {
 			drop(set, S_OK);
@@ -499,6 +540,8 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 			set[n] = S_IF;
 			set[n + 1] = ST_END;
 		}
+		if (bit < 320) /* outside the command's own dwords */
+			add_all(set, ST(S_IF, S_NS, S_PRP, S_XFER));
 		n = vt_do(r->t->mmc, 0, &s, set);
 	}
 	if (n == S_OK)
@@ -520,11 +563,12 @@ static void revive(struct rnd *r, struct rmc *m)
 		vt_reset(m->c);
 }
 
-static void reset_mc(struct rnd *r, struct rmc *m, bool leave_off)
+void random_reset_mc(struct rnd *r, struct rmc *m, bool leave_off)
 {
 	vt_disable(m->c);
-	lose_ops(m);
+	random_lose_ops(m);
 	m->queue = false;
+	m->stuck = m->unrung = 0;
 	m->epoch++;
 	if (!leave_off)
 		vt_enable(m->c, true);
@@ -549,10 +593,12 @@ static void reset_mmc(struct rnd *r)
 
 static void step(struct rnd *r, const struct rstep *s)
 {
-	uint64_t d = s->draw[1], more = s->draw[2];
+	uint64_t d = s->draw[1], more = s->draw[2], f = s->draw[4];
 	unsigned what = s->draw[0] % 100;
 
-	if (what < 50)
+	if (r->faults && s->draw[3] % 8 == 0)
+		fault_step(r, &f);
+	else if (what < 50)
 		step_command(r, &d, &more);
 	else if (what < 76)
 		step_io(r, &d);
@@ -562,29 +608,28 @@ static void step(struct rnd *r, const struct rstep *s)
 	else if (what < 94)
 		step_ring(r, &d);
 	else if (what < 97)
-		reset_mc(r, &r->mc[pick(&d, r->mcs)], chance(&d, 30));
+		random_reset_mc(r, &r->mc[pick(&d, r->mcs)], chance(&d, 30));
 	else if (what < 98)
 		reset_mmc(r);
 	else
 		for (unsigned i = 0; i < r->mcs; i++)
 			revive(r, &r->mc[i]);
 	reap(r);
+	if (r->faults)
+		fault_after_step(r);
 }
 
 /* ---- beginning and end of a sequence */
 
-static void begin(struct rnd *r, struct vt *t)
+static void begin(struct rnd *r, struct vt *t, bool faults)
 {
 	memset(r, 0, sizeof(*r));
 	r->t = t;
+	r->faults = faults;
 	r->page = vt_mem(t->mmc, VT_PAGE);
 	r->sink = vt_mem(t->mmc, VT_PAGE);
 	r->list = vt_mem(t->mmc, VT_PAGE);
-	for (unsigned i = 0; i < VT_PAGE / 8; i++) {
-		le64 a = le64_of(i == VT_PAGE / 8 - 1 ? r->list.iova : r->sink.iova);
-
-		memcpy(r->list.p + 8 * i, &a, 8);
-	}
+	fill_list(r);
 	for (unsigned i = 0; i < RINGS; i++)
 		r->ring[i].mem = vt_mem(t->mmc, RING_BYTES);
 	for (unsigned i = 0; i < t->mcs; i++) {
@@ -602,6 +647,8 @@ static void begin(struct rnd *r, struct vt *t)
 /* Everything runs again, what is out completes, logs have named what they must, and every block is read. */
 static void end(struct rnd *r)
 {
+	if (r->faults)
+		fault_heal(r);
 	for (unsigned i = 0; i < r->mcs; i++) {
 		struct rmc *m = &r->mc[i];
 		struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
@@ -609,10 +656,11 @@ static void end(struct rnd *r)
 		revive(r, m);
 		if (x->suspended || x->unsure)
 			if (vh_resume(r->t->mmc, m->c->cntlid, ST(S_OK, S_3A, S_SEQ)) == S_SEQ)
-				reset_mc(r, m, false);
+				random_reset_mc(r, m, false);
 		for (unsigned k = 0; k < OPS; k++)
 			if (m->op[k].out) {
 				vt_wait(r->t, m->op[k].k);
+				VEXPECT(r->t, vt_until(r->t, over, &m->op[k], r->t->cmd_ns), "%s: a Read that was sent twice ended once", m->c->name);
 				finish_op(r, m, &m->op[k]);
 			}
 	}
@@ -636,7 +684,7 @@ static void end(struct rnd *r)
 /* ---- running and shrinking */
 
 /* False: it failed, and t->why says how. */
-static bool try_steps(struct vt *t, const struct rstep *s, unsigned n)
+static bool try_steps(struct vt *t, const struct rstep *s, unsigned n, bool faults)
 {
 	jmp_buf keep;
 	bool good = false;
@@ -645,7 +693,9 @@ static bool try_steps(struct vt *t, const struct rstep *s, unsigned n)
 	if (!setjmp(t->out)) {
 		vt_fresh(t);
 		t->quiet_watch = false;
-		begin(&rnd_, t);
+		begin(&rnd_, t, faults);
+		if (faults)
+			fault_begin(&rnd_);
 		for (unsigned i = 0; i < n; i++)
 			step(&rnd_, &s[i]);
 		end(&rnd_);
@@ -656,7 +706,7 @@ static bool try_steps(struct vt *t, const struct rstep *s, unsigned n)
 }
 
 /* Removes ever smaller pieces as long as what is left still fails. */
-static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why, struct buf *trace)
+static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, bool faults, char *why, struct buf *trace)
 {
 	struct rstep *part = calloc(n, sizeof(*part));
 	uint64_t end_ns = vt_now_ns() + SHRINK_NS;
@@ -670,7 +720,7 @@ static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why, str
 			t->deadline_ns = vt_now_ns() + SHRINK_NS;
 			t->verdict = VT_FAIL;
 			t->trace.len = 0;
-			if (!try_steps(t, part, n - piece) && t->verdict == VT_FAIL && !t->lost) {
+			if (!try_steps(t, part, n - piece, faults) && t->verdict == VT_FAIL && !t->lost) {
 				n -= piece;
 				memcpy(s, part, n * sizeof(*s));
 				snprintf(why, sizeof(t->why), "%s", t->why);
@@ -684,7 +734,7 @@ static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why, str
 	return n;
 }
 
-void random_run(struct vt *t, unsigned n)
+static void run(struct vt *t, unsigned n, bool faults)
 {
 	struct rstep *s = calloc(n ? n : 1, sizeof(*s));
 	unsigned first = n, left;
@@ -695,7 +745,7 @@ void random_run(struct vt *t, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		for (unsigned k = 0; k < ARRAY_LEN(s[i].draw); k++)
 			s[i].draw[k] = rng_next(&t->rng);
-	if (try_steps(t, s, n)) {
+	if (try_steps(t, s, n, faults)) {
 		free(s);
 		return;
 	}
@@ -707,7 +757,7 @@ void random_run(struct vt *t, unsigned n)
 
 		buf_add(&trace, t->trace.data, t->trace.len);
 		t->cov = NULL; /* attempts are not coverage */
-		left = shrink(t, s, first, why, &trace);
+		left = shrink(t, s, first, faults, why, &trace);
 		t->cov = keep;
 		t->trace.len = 0;
 		if (!trace.failed)
@@ -718,4 +768,14 @@ void random_run(struct vt *t, unsigned n)
 	}
 	free(s);
 	vt_error(t, "%.900s", why);
+}
+
+void random_run(struct vt *t, unsigned n) { run(t, n, false); }
+
+void random_stress(struct vt *t, unsigned n)
+{
+	vt_inject_on(t);
+	audit_begin(t);
+	run(t, n, true);
+	audit_end(t);
 }

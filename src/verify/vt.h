@@ -59,6 +59,7 @@ struct vctl;
 struct vcmd {
 	bool used, done;
 	bool stray;			/* nobody waits for it: it is forgotten when it completes */
+	struct vcmd *twin;		/* the same, sent again by a fault: its buffer is busy until twin->used goes */
 	struct vctl *c;
 	uint16_t qid, cid;
 	struct nvme_sqe sqe;

@@ -88,7 +88,7 @@ static void put_sqe(struct vsq *q, const struct nvme_sqe *s)
 }
 
 /* The same once more, as a host that tries again would: under an identifier of its own. */
-static void put_twin(struct vctl *c, struct vsq *q, const struct vcmd *k)
+static void put_twin(struct vctl *c, struct vsq *q, struct vcmd *k)
 {
 	struct vcmd *twin;
 
@@ -99,6 +99,7 @@ static void put_twin(struct vctl *c, struct vsq *q, const struct vcmd *k)
 	twin->cid = (uint16_t)(twin - c->t->cmd);
 	twin->sqe.cid = le16_of(twin->cid);
 	twin->stray = true;
+	k->twin = twin;
 	put_sqe(q, &twin->sqe);
 	c->t->submitted++;
 	vt_trace(c->t, "%s sq%u cid %u is the same again", c->name, twin->qid, twin->cid);
