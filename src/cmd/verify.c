@@ -7,6 +7,7 @@
 
 #include "cmd/command.h"
 #include "cmd/verify_rig.h"
+#include "cmd/verify_stress.h"
 #include "verify/checklist.h"
 #include "verify/report.h"
 #include "verify/run.h"
@@ -191,6 +192,7 @@ static int cmd_run(const struct command *self, void *vals, int argc, char **argv
 	int code = EXIT_FERRY_USAGE;
 
 	(void)self, (void)argc, (void)argv;
+	verify_crash_frames();
 	if (v->xfail && !(known = slurp(v->xfail, &err))) {
 		fprintf(stderr, "ferry: %s\n", err.text);
 		return EXIT_FERRY_USAGE;
@@ -358,6 +360,8 @@ const struct command verify_commands[] = {
 	  cmd_verify_monitor },
 	{ "export", "RECORD [FILE]", "make a log, a Perfetto trace, waveforms, packets or tables of a record", about_export, verify_export_opts, 1, 2,
 	  cmd_verify_export },
+	{ "stress", "", "random sequences with faults over many seeds, for a time", verify_stress_about, verify_stress_opts, 0, 0, cmd_verify_stress },
+	{ "failures", "STORE", "what failed in all runs of a store, each defect once", NULL, NULL, 1, 1, cmd_verify_failures },
 	{ "report", "FILE.json", "say again what a run found, with the readings it took", NULL, NULL, 1, 1, cmd_report },
 	{ "diff", "A.json B.json", "compare the verdicts of two runs", NULL, NULL, 2, 2, cmd_diff },
 	{ "coverage", "STORE...", "add up the coverage of all runs of stores and list the holes", NULL, o_coverage, 1, 64, cmd_coverage },

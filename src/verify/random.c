@@ -541,7 +541,7 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 			set[n + 1] = ST_END;
 		}
 		if (bit < 320) /* outside the command's own dwords */
-			add_all(set, ST(S_IF, S_NS, S_PRP, S_XFER));
+			add_all(set, ST(S_IF, S_NS, S_PRP, S_XFER, 0x10f));
 		n = vt_do(r->t->mmc, 0, &s, set);
 	}
 	if (n == S_OK)
@@ -710,6 +710,7 @@ static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, bool faults, c
 {
 	struct rstep *part = calloc(n, sizeof(*part));
 	uint64_t end_ns = vt_now_ns() + SHRINK_NS;
+	struct vt_wrong wrong = t->wrong;
 	unsigned tries = 0;
 
 	for (unsigned piece = n / 2; part && piece; piece /= 2)
@@ -720,10 +721,12 @@ static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, bool faults, c
 			t->deadline_ns = vt_now_ns() + SHRINK_NS;
 			t->verdict = VT_FAIL;
 			t->trace.len = 0;
+			t->wrong.set = false;
 			if (!try_steps(t, part, n - piece, faults) && t->verdict == VT_FAIL && !t->lost) {
 				n -= piece;
 				memcpy(s, part, n * sizeof(*s));
 				snprintf(why, sizeof(t->why), "%s", t->why);
+				wrong = t->wrong;
 				trace->len = 0;
 				buf_add(trace, t->trace.data, t->trace.len);
 			} else {
@@ -731,6 +734,7 @@ static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, bool faults, c
 			}
 		}
 	free(part);
+	t->wrong = wrong;
 	return n;
 }
 

@@ -99,6 +99,7 @@ static void one(struct vrun *run, struct vresult *r)
 	t->rng = (struct rng){ t->seed };
 	t->trace.len = 0;
 	t->why[0] = '\0';
+	t->wrong.set = false;
 	t->quiet_watch = false;
 	if (t->lost) {
 		snprintf(r->why, sizeof(r->why), "the DUT was lost in an earlier test");
@@ -114,6 +115,8 @@ static void one(struct vrun *run, struct vresult *r)
 		vt_inject_off(t);
 		r->verdict = t->verdict;
 		snprintf(r->why, sizeof(r->why), "%s", t->verdict == VT_PASS ? "" : t->why);
+		if (t->wrong.set && t->verdict == VT_FAIL)
+			snprintf(r->wrong, sizeof(r->wrong), "%s", t->wrong.text);
 		if (t->verdict == VT_FAIL || t->verdict == VT_ERROR)
 			keep_trace(r, t);
 	}

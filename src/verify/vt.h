@@ -19,7 +19,7 @@ struct vt;
 struct cov;
 struct model;
 
-enum { VT_QUEUES = 65, VT_CMDS = 2048, VT_NS = 4, VT_PAGE = 4096, VT_READINGS = 256 };
+enum { VT_QUEUES = 65, VT_CMDS = 2048, VT_NS = 16, VT_PAGE = 4096, VT_READINGS = 256 };
 
 /* Statuses by the names the checklist uses (SCT << 8 | SC). */
 enum {
@@ -133,6 +133,7 @@ struct vt {
 	bool running;
 	enum vt_verdict verdict;
 	char why[1024];
+	struct vt_wrong { bool set; char text[300]; } wrong;	/* the status that was wrong, for signature.c */
 	bool lost;			/* the DUT does not answer any more */
 	struct vt_reading reading[VT_READINGS];
 	unsigned readings;

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "verify/cover.h"
+#include "verify/signature.h"
 #include "verify/vt_in.h"
 
 bool vt_is(const uint16_t *set, unsigned status)
@@ -155,9 +156,11 @@ static void judge(struct vt *t, struct vcmd *k)
 
 	vt_trace(t, "%s sq%u cid %u <- %s dw0 %08x", k->c->name, k->qid, k->cid, vt_status_text(st, got), le32_get(k->cqe.dw0));
 	cov_done(t->cov, k->c, k);
-	if (!k->any && !vt_is(k->want, st))
+	if (!k->any && !vt_is(k->want, st)) {
+		sig_note(t, k);
 		vt_fail(t, "%s (%s, cdw10 %08x, cdw11 %08x) ended with %s, not with %s", op_name(k), k->c->name,
 			le32_get(k->sqe.cdw10), le32_get(k->sqe.cdw11), vt_status_text(st, got), vt_set_text(k->want, set, sizeof(set)));
+	}
 }
 
 static void match(struct vctl *c, struct vcq *q, const struct nvme_cqe *e)
