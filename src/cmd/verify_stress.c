@@ -25,7 +25,7 @@ _Static_assert(sizeof(struct stress_vals) <= COMMAND_VALS_MAX, "values fit");
 #define S struct stress_vals
 const struct opt verify_stress_opts[] = {
 	OPT(S, socket, "socket", 's', OPT_STR, "LIST", "vfio-user sockets of the controllers; without: ferry's own device in this process"),
-	OPT(S, how_long, "for", 0, OPT_TIME, "TIME", "for so long", .dflt = "10m"),
+	OPT(S, how_long, "for", 0, OPT_TIME, "TIME", "for so long", .dflt = "600s"),
 	OPT(S, rounds, "rounds", 'n', OPT_NUM, "N", "at most so many seeds; 0: as many as there is time for", .dflt = "0"),
 	OPT(S, seed, "seed", 0, OPT_NUM, "N", "the first one; else one is chosen and printed", .has = offsetof(S, has_seed)),
 	OPT(S, id, "id", 'i', OPT_STR, "LIST", "which tests", .dflt = "RN-04"),
