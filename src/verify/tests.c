@@ -19,6 +19,7 @@ const struct vgroup vgroups[] = {
 	{ "RE", "resets", tests_re },
 	{ "XS", "every operation in every state", tests_xs },
 	{ "E2E", "whole moves", tests_e2e },
+	{ "FI", "faults on purpose, one at a time", tests_fi },
 	{ "RN", "random sequences", tests_rn },
 	{ NULL, NULL, NULL }
 };
