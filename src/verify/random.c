@@ -111,12 +111,25 @@ static bool over(void *op)
 	return k->done && !(k->twin && k->twin->used);
 }
 
+/* Which of those that are over was first, nobody knows: what a wild one may have touched is unknown whatever the others say of it. */
+static void reap_mc(struct rnd *r, struct rmc *m)
+{
+	bool wild[OPS] = { false };
+
+	for (unsigned k = 0; k < OPS; k++)
+		if (m->op[k].out && over(&m->op[k])) {
+			finish_op(r, m, &m->op[k]);
+			wild[k] = m->op[k].wild;
+		}
+	for (unsigned k = 0; k < OPS; k++)
+		if (wild[k])
+			fault_settle(m, &m->op[k]);
+}
+
 static void reap(struct rnd *r)
 {
 	for (unsigned i = 0; i < r->mcs; i++)
-		for (unsigned k = 0; k < OPS; k++)
-			if (r->mc[i].op[k].out && over(&r->mc[i].op[k]))
-				finish_op(r, &r->mc[i], &r->mc[i].op[k]);
+		reap_mc(r, &r->mc[i]);
 }
 
 /* After a reset nobody will ever tell what became of these. */
@@ -661,8 +674,8 @@ static void end(struct rnd *r)
 			if (m->op[k].out) {
 				vt_wait(r->t, m->op[k].k);
 				VEXPECT(r->t, vt_until(r->t, over, &m->op[k], r->t->cmd_ns), "%s: a Read that was sent twice ended once", m->c->name);
-				finish_op(r, m, &m->op[k]);
 			}
+		reap_mc(r, m);
 	}
 	check_logged(r);
 	for (unsigned i = 0; i < r->mcs; i++) {
