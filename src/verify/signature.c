@@ -137,7 +137,7 @@ static bool frame_line(const char *line, size_t len, char *out, size_t cap)
 	for (unsigned i = 0; i < ARRAY_LEN(not_ours); i++)
 		if (!strncmp(in, not_ours[i], strlen(not_ours[i])))
 			return false;
-	snprintf(out, cap, "%.*s", (int)strcspn(in, " "), in);
+	snprintf(out, cap, "%.*s", (int)strcspn(in, " ["), in);
 	return true;
 }
 
