@@ -507,7 +507,7 @@ static int one_phase_fault(enum move_phase phase, struct phase_fault f, uint64_t
 	return 1;
 }
 
-/* Four seeds each: copies and handovers, and a VMM that moves its memory itself. Not every move enters every phase, but one of them does. */
+/* Two seeds each: with a VMM that moves its memory itself, and without. Not every move enters every phase, but one of them does. */
 static int run_phases(bool verbose)
 {
 	static const struct phase_fault faults[] = { { INJ_DROP, 0 }, { INJ_DELAY, 0 }, { INJ_RESET, 0 }, { INJ_KILL, 0 }, { INJ_KILL, 1 } };
@@ -517,7 +517,7 @@ static int run_phases(bool verbose)
 		for (unsigned f = 0; f < ARRAY_LEN(faults); f++) {
 			unsigned met = 0;
 
-			for (uint64_t seed = 1; seed <= 4; seed++)
+			for (uint64_t seed = 3; seed <= 4; seed++)
 				bad += (unsigned)one_phase_fault((enum move_phase)phase, faults[f], seed, verbose, &met);
 			n += met;
 			if (met)
