@@ -344,6 +344,18 @@ static uint32_t pick_field(struct rnd *r, const struct vfield *f, enum vfid id, 
 	return 0;
 }
 
+/* What such a field holds in a command that is not out for trouble; false: any value is as good. */
+static bool plain_value(const struct vfield *f, uint32_t v, uint32_t *out)
+{
+	switch (f->kind) {
+	case VK_RESERVED:
+	case VK_OPAQUE:
+	case VK_HIGH: *out = 0; return true;
+	case VK_ENUM: *out = MIN(v, f->max); return v > f->max;
+	default: return false;
+	}
+}
+
 static enum vop pick_op(uint64_t *d)
 {
 	static const uint8_t weight[VOP_COUNT] = {
@@ -497,7 +509,7 @@ static void fill_list(struct rnd *r)
 	}
 }
 
-static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
+static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more, bool plain)
 {
 	uint16_t set[MODEL_SET + 12], dead;
 	enum vop op = pick_op(draw);
@@ -506,6 +518,7 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 	struct nvme_sqe s;
 	bool wrong = false;
 	unsigned n = 0, bit = 512;
+	uint32_t value;
 
 	vop_init(&s, op);
 	for (unsigned i = 0; i < VF_COUNT; i++)
@@ -514,10 +527,12 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 			uint64_t d = rng_next(&g);
 
 			vf_put(&s, (enum vfid)i, pick_field(r, &vfields[i], (enum vfid)i, &d));
+			if (plain && plain_value(&vfields[i], vf_get(&s, (enum vfid)i), &value))
+				vf_put(&s, (enum vfid)i, value);
 		}
 	s.prp1 = le64_of(r->page.iova);
 	s.prp2 = le64_of(r->list.iova); /* however long the transfer, it goes where it harms nobody */
-	if (r->faults) {
+	if (r->faults && !plain) {
 		fill_list(r);
 		bit = fault_corrupt_admin(r, &s, more);
 		op = vop_of(&s);
@@ -612,7 +627,7 @@ static void step(struct rnd *r, const struct rstep *s)
 	if (r->faults && s->draw[3] % 8 == 0)
 		fault_step(r, &f);
 	else if (what < 50)
-		step_command(r, &d, &more);
+		step_command(r, &d, &more, s->plain);
 	else if (what < 76)
 		step_io(r, &d);
 	else if (what < 86)
@@ -718,36 +733,51 @@ static bool try_steps(struct vt *t, const struct rstep *s, unsigned n, bool faul
 	return good;
 }
 
-/* Removes ever smaller pieces as long as what is left still fails. */
+struct shrinking { struct vt *t; bool faults; char *why; struct buf *trace; struct vt_wrong wrong; unsigned tries; uint64_t end_ns; };
+
+/* Does this sequence fail too? Then it is what is told. */
+static bool still_fails(struct shrinking *k, const struct rstep *s, unsigned n)
+{
+	struct vt *t = k->t;
+
+	if (k->tries++ >= SHRINK_TRIES || vt_now_ns() > k->end_ns)
+		return false;
+	t->deadline_ns = vt_now_ns() + SHRINK_NS;
+	t->verdict = VT_FAIL;
+	t->trace.len = 0;
+	t->wrong.set = false;
+	if (try_steps(t, s, n, k->faults) || t->verdict != VT_FAIL || t->lost)
+		return false;
+	snprintf(k->why, sizeof(t->why), "%s", t->why);
+	k->wrong = t->wrong;
+	k->trace->len = 0;
+	buf_add(k->trace, t->trace.data, t->trace.len);
+	return true;
+}
+
+/* Removes ever smaller pieces as long as what is left still fails; then what is odd in the steps that are left. */
 static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, bool faults, char *why, struct buf *trace)
 {
+	struct shrinking k = { .t = t, .faults = faults, .why = why, .trace = trace, .wrong = t->wrong, .end_ns = vt_now_ns() + SHRINK_NS };
 	struct rstep *part = calloc(n, sizeof(*part));
-	uint64_t end_ns = vt_now_ns() + SHRINK_NS;
-	struct vt_wrong wrong = t->wrong;
-	unsigned tries = 0;
 
 	for (unsigned piece = n / 2; part && piece; piece /= 2)
-		for (unsigned at = 0; at + piece <= n && tries < SHRINK_TRIES && vt_now_ns() < end_ns;) {
+		for (unsigned at = 0; at + piece <= n && k.tries < SHRINK_TRIES;) {
 			memcpy(part, s, at * sizeof(*s));
 			memcpy(part + at, s + at + piece, (n - at - piece) * sizeof(*s));
-			tries++;
-			t->deadline_ns = vt_now_ns() + SHRINK_NS;
-			t->verdict = VT_FAIL;
-			t->trace.len = 0;
-			t->wrong.set = false;
-			if (!try_steps(t, part, n - piece, faults) && t->verdict == VT_FAIL && !t->lost) {
+			if (still_fails(&k, part, n - piece)) {
 				n -= piece;
 				memcpy(s, part, n * sizeof(*s));
-				snprintf(why, sizeof(t->why), "%s", t->why);
-				wrong = t->wrong;
-				trace->len = 0;
-				buf_add(trace, t->trace.data, t->trace.len);
 			} else {
 				at += piece;
 			}
 		}
+	for (unsigned i = n; part && i-- > 0 && k.tries < SHRINK_TRIES;) {
+		s[i].plain = true;
+		s[i].plain = still_fails(&k, s, n);
+	}
 	free(part);
-	t->wrong = wrong;
+	t->wrong = k.wrong;
 	return n;
 }
 

@@ -10,7 +10,7 @@
 
 #include "verify/vt.h"
 
-struct rstep { uint64_t draw[8]; };
+struct rstep { uint64_t draw[8]; bool plain; };	/* plain: nothing odd in fields that do not matter */
 enum { RANDOM_STEPS_MAX = 4000 };
 
 /* Runs a sequence of n steps; does not return when it fails, after having shrunk it: the trace then ends with the shortest one found. */
