@@ -249,16 +249,17 @@ static void rig_close(struct dut *d)
 }
 
 /* ---- a medium whose effect comes late, and not in order: without it nothing would ever be under way when the verifier looks, and a log
- * that runs ahead of its data would look like one that does not. A request waits here for a few turns before it reaches the RAM. */
+ * that runs ahead of its data would look like one that does not. A request waits here for a few turns before it reaches the RAM, and
+ * one in fifty so long that whole resets fit in between: what came before one must not land behind it. */
 
-enum { TURNS_MAX = 12 };
+enum { TURNS_MAX = 12, TURNS_LONG = 600, SELDOM = 50 };
 struct late { struct blk b; struct list held; struct rng rng; uint64_t turn; };
 
 static int late_submit(struct blk *b, struct blk_io *io)
 {
 	struct late *l = CONTAINER_OF(b, struct late, b);
 
-	io->priv[0] = l->turn + rng_below(&l->rng, TURNS_MAX); /* ours until it goes below */
+	io->priv[0] = l->turn + rng_below(&l->rng, rng_below(&l->rng, SELDOM) ? TURNS_MAX : TURNS_LONG); /* ours until it goes below */
 	list_push(&l->held, &io->link);
 	return 0;
 }

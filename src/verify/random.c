@@ -90,6 +90,8 @@ static void finish_op(struct rnd *r, struct rmc *m, struct rop *o)
 
 	VEXPECT(r->t, o->doubt || st == S_OK, "%s %s of LBA %llu ended with %s though no fault had touched it", m->c->name,
 		o->write ? "Write" : "Read", (unsigned long long)o->lba, nvme_status_name(st));
+	VEXPECT(r->t, !o->cut_off || st != S_OK, "%s %s of LBA %llu succeeded though its data could not be moved", m->c->name,
+		o->write ? "Write" : "Read", (unsigned long long)o->lba);
 	if (o->doubt) {
 		settle_doubt(m, o);
 	} else if (!o->write) {
@@ -172,7 +174,7 @@ static bool may_work(struct rnd *r, struct rmc *m)
 /* Its status is judged when it is finished: a fault may come in between. */
 static void send_op(struct rnd *r, struct rmc *m, struct rop *o, const struct nvme_sqe *s)
 {
-	o->doubt = o->wild = false;
+	o->doubt = o->wild = o->cut_off = false;
 	r->sending_mc = m;
 	r->sending = o;
 	r->unsent = false;

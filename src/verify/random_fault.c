@@ -229,8 +229,10 @@ static void on_fault(void *ctx, const struct inj_event *ev, enum inj_act act)
 		break;
 	case INJ_DATA:
 		o = op_of_data(m, ev->addr, ev->len);
-		if (o)
+		if (o) {
 			o->doubt = true;
+			o->cut_off |= act == INJ_DROP;
+		}
 		break;
 	default: m->stuck = 1;
 	}

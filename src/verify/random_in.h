@@ -7,10 +7,11 @@
 
 enum { AREA = 128, OPS = 20, RINGS = 6, RING_BYTES = 8192, CANDS = 6, UNKNOWN = 0xff };
 
-/* doubt: a fault hit it, and neither its status nor its effect is known. wild: and it may have become a write to there. */
+/* doubt: a fault hit it, and neither its status nor its effect is known. cut_off: but an access to its data
+ * failed, so it cannot have succeeded. wild: and it may have become a write to there. */
 struct rop {
 	struct vcmd *k;
-	bool out, write, doubt, wild;
+	bool out, write, doubt, wild, cut_off;
 	uint64_t lba, wild_lba, wild_nlb;
 	uint32_t nlb;
 	uint64_t seq;

@@ -266,6 +266,18 @@ static void bell_corrupt(struct vt *t)
 
 /* ---- late, doubled, out of order: not to be noticed */
 
+static bool twin_is_over(void *twin) { return !((struct vcmd *)twin)->used; }
+
+/* A command that was sent twice is over when both are: its host may not write there again before. */
+static unsigned finish_both(struct vt *t, struct vcmd *k)
+{
+	struct vcmd *twin = k->twin;
+	unsigned st = vt_finish(t, k);
+
+	VEXPECT(t, !twin || vt_until(t, twin_is_over, twin, t->cmd_ns), "of a command that was sent twice only one ended");
+	return st;
+}
+
 static void unnoticed(struct vt *t, enum inj_point at, enum inj_act act)
 {
 	struct vmem m[DEPTH] = { { NULL, 0, 0 } }, in[DEPTH];
@@ -280,7 +292,7 @@ static void unnoticed(struct vt *t, enum inj_point at, enum inj_act act)
 		for (unsigned i = 0; i < DEPTH; i++)
 			k[i] = write_out(t, LBA + i * NLB, &m[i], 100 * round + i + 2, ST(S_OK));
 		for (unsigned i = 0; i < DEPTH; i++)
-			vt_finish(t, k[i]);
+			finish_both(t, k[i]);
 		for (unsigned i = 0; i < DEPTH; i++) {
 			vh_rw_sqe(&s, NVME_NVM_READ, ns(t)->nsid, LBA + i * NLB, NLB);
 			memset(in[i].p, 0xee, bytes(t));
@@ -288,7 +300,7 @@ static void unnoticed(struct vt *t, enum inj_point at, enum inj_act act)
 			k[i] = vt_send(one(t), 1, &s, ST(S_OK));
 		}
 		for (unsigned i = 0; i < DEPTH; i++) { /* the data is there when the completion is, however late it was */
-			vt_finish(t, k[i]);
+			finish_both(t, k[i]);
 			VEXPECT(t, vh_same(&in[i], bytes(t), 100 * round + i + 2), "Read %u of round %u completed without its data", i, round);
 		}
 	}
@@ -362,6 +374,37 @@ MIDDLE_(data_reset, INJ_DATA, INJ_RESET)
 MIDDLE_(data_kill, INJ_DATA, INJ_KILL)
 MIDDLE_(cqe_reset, INJ_CQE, INJ_RESET)
 MIDDLE_(cqe_kill, INJ_CQE, INJ_KILL)
+
+/* What a reset cut off may still be on its way to the medium; it must not land behind what is written after it. */
+static void former_life(struct vt *t)
+{
+	struct vmem m[DEPTH] = { { NULL, 0, 0 } };
+	struct vcmd *k[DEPTH];
+
+	ready(t);
+	for (unsigned round = 0; round < 40; round++) {
+		struct vmark mark;
+
+		for (unsigned i = 0; i < DEPTH; i++)
+			write_out(t, LBA + i * NLB, &m[i], 1000 + i, ST(S_OK));
+		for (unsigned n = 0; n < 20; n++)
+			vt_poll(t);
+		vt_reset(one(t));
+		mark = vt_mark(one(t));
+		vt_io_make(one(t), 1, 32);
+		for (unsigned i = 0; i < DEPTH; i++)
+			k[i] = write_out(t, LBA + i * NLB, &m[i], 2000 + i, ST(S_OK));
+		for (unsigned i = 0; i < DEPTH; i++)
+			vt_finish(t, k[i]);
+		for (unsigned n = 0; n < 800; n++)
+			vt_poll(t);
+		for (unsigned i = 0; i < DEPTH; i++)
+			VEXPECT(t, holds(t, LBA + i * NLB, 2000 + i), "a Write from before the reset landed behind one from after it");
+		vt_reset(one(t));
+		vt_back(one(t), mark);
+		vt_io_make(one(t), 1, 32);
+	}
+}
 
 /* ---- suspension and late accesses: when Suspend has completed, nothing is under way any more */
 
@@ -439,5 +482,6 @@ const struct vtest tests_fi[] = {
 	{ "FI-32", A, "B-REG-3", cqe_reset, "a reset while a completion is written", "fault reset" },
 	{ "FI-33", A | K, "B-REG-3", cqe_kill, "the client is lost while a completion is written", "fault reset" },
 	{ "FI-34", A | DUT_MMC | DUT_MC, "SUS-02", suspend_late, "Suspend waits for accesses that are late", "fault" },
+	{ "FI-35", N, "B-REG-3", former_life, "writes that a reset cut off do not land behind the next ones", "reset race" },
 	{ .id = NULL }
 };
