@@ -191,8 +191,9 @@ static void serve_by_message(struct vrig_side *s, struct port *p)
 static bool pump(void *ctx)
 {
 	struct vrig *r = ctx;
-	bool any = nvme_subsys_poll(r->ss) | answer_all(r);
+	bool any = nvme_subsys_poll(r->ss);
 
+	any |= answer_all(r);
 	r->turn++;
 	for (unsigned i = 0; i < r->sides; i++) {
 		struct device *d = nvme_ctrl_device(r->side[i].ctrl);
@@ -378,8 +379,8 @@ int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err 
 
 	if (!r)
 		return err_set(err, -ENOMEM, "no memory");
-	*d = (struct dut){ .backend = "inprocess", .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | DUT_AGAIN | (cfg->by_message ? DUT_ACCESS : 0), .pump = pump, .ctx = r,
-			   .close = rig_close };
+	*d = (struct dut){ .backend = "inprocess", .pump = pump, .ctx = r, .close = rig_close,
+			   .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | DUT_AGAIN | (cfg->by_message ? DUT_ACCESS : 0) };
 	snprintf(d->about, sizeof(d->about), "ferry's own device in this process, %u MCs%s", mcs, cfg->by_message ? ", memory by message" : "");
 	r->dut = d;
 	rig_of_dut = r;

@@ -231,7 +231,7 @@ static void on_fault(void *ctx, const struct inj_event *ev, enum inj_act act)
 		o = op_of_data(m, ev->addr, ev->len);
 		if (o) {
 			o->doubt = true;
-			o->cut_off |= act == INJ_DROP;
+			o->cut_off |= act == INJ_DROP && !o->k->twin; /* of two that are the same, which one? */
 		}
 		break;
 	default: m->stuck = 1;
