@@ -446,6 +446,42 @@ static void suspend_late(struct vt *t)
 	}
 }
 
+/* What random faults once came to. A length above MDTS may be refused, though the field is a legal one; a data queue far larger than anybody
+ * needs is made if it lies in memory, and refused if it reaches beyond. */
+static void found_by_stress(struct vt *t)
+{
+	struct vctl *mmc = t->mmc;
+	uint64_t most = mmc->id.mdts ? 4096ull << MIN(mmc->id.mdts, 12) : 65536;
+	struct vmem list = vt_mem(mmc, VT_PAGE), sink = vt_mem(mmc, VT_PAGE), ring = vt_mem(mmc, MIB);
+	struct nvme_sqe s;
+	uint32_t dwords;
+	unsigned st;
+
+	for (unsigned i = 0; i < VT_PAGE / 8; i++) {
+		le64 a = le64_of(i == VT_PAGE / 8 - 1 ? list.iova : sink.iova);
+
+		memcpy(list.p + 8 * i, &a, 8);
+	}
+	vop_init(&s, VOP_GET_STATE);
+	vf_put(&s, VF_GET_STATE_cntlid, one(t)->cntlid);
+	vf_put(&s, VF_GET_STATE_csvi, 1);
+	vf_put(&s, VF_GET_STATE_numdl, (uint32_t)(most / 4)); /* one dword more than allowed */
+	s.prp1 = le64_of(sink.iova);
+	s.prp2 = le64_of(list.iova);
+	st = vt_do(mmc, 0, &s, ST(S_OK, S_IF));
+	vt_reading(t, "Get Controller State of more than MDTS", "%s", st ? "Invalid Field" : "carried out");
+	vop_init(&s, VOP_CDQ_CREATE);
+	vf_put(&s, VF_CDQ_CREATE_cntlid, one(t)->cntlid);
+	vf_put(&s, VF_CDQ_CREATE_pc, 1);
+	vf_put(&s, VF_CDQ_CREATE_cdqsize, MIB / 4);
+	s.prp1 = le64_of(ring.iova);
+	if (vt_do(mmc, 0, &s, ST(S_OK, S_IF, S_38)) == S_OK)
+		vh_cdq_delete(mmc, (uint16_t)le32_get(t->last.dw0), ST(S_OK));
+	dwords = (uint32_t)(2 * mmc->bytes / 4);
+	vf_put(&s, VF_CDQ_CREATE_cdqsize, dwords - dwords % 8);
+	vt_do(mmc, 0, &s, ST(S_IF, S_38, S_XFER));
+}
+
 enum { N = DUT_MEM | DUT_REGS | DUT_NS, A = N | DUT_ACCESS, K = DUT_AGAIN };
 const struct vtest tests_fi[] = {
 	{ "FI-01", N, "B-IO-9 B-IO-3 B-IO-2 B-PRP-4", submit_corrupt, "entries falsified before they are submitted", "fault" },
@@ -483,5 +519,6 @@ const struct vtest tests_fi[] = {
 	{ "FI-33", A | K, "B-REG-3", cqe_kill, "the client is lost while a completion is written", "fault reset" },
 	{ "FI-34", A | DUT_MMC | DUT_MC, "SUS-02", suspend_late, "Suspend waits for accesses that are late", "fault" },
 	{ "FI-35", N, "B-REG-3", former_life, "writes that a reset cut off do not land behind the next ones", "reset race" },
+	{ "FI-36", DUT_MMC | DUT_MC | DUT_MEM | DUT_TUDCS, "GCS-10 CDQ-07", found_by_stress, "lengths that faults made: above MDTS, and beyond memory", "fault" },
 	{ .id = NULL }
 };
