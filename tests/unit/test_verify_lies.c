@@ -147,13 +147,13 @@ static uint8_t *next_entry(struct liar *l)
 
 enum { WHY = 900 };
 
-static uint64_t run_seed = 5;
+static uint64_t run_seed = 5, run_cmd_ns = 300000000;
 static const char *run_store;	/* failures are kept there; NULL nowhere */
 
 static enum vt_verdict run(const struct lie *lie, const char *id, char *why)
 {
 	struct verify_rig_cfg rig = { 0 };
-	struct vrun_cfg cfg = { .id = id, .seed = run_seed, .cmd_ns = 300000000, .quiet_ns = 2000000 };
+	struct vrun_cfg cfg = { .id = id, .seed = run_seed, .cmd_ns = run_cmd_ns, .quiet_ns = 2000000 };
 	struct err err = { "" };
 	struct vrun r = { 0 };
 	struct port *real[DUT_CTRLS];
@@ -513,9 +513,12 @@ static void meet(const struct lie *lie, uint64_t from, unsigned seeds)
 {
 	char why[WHY];
 
+	run_cmd_ns = 30000000000ull; /* a busy machine is no second defect */
 	for (run_seed = from; run_seed < from + seeds; run_seed++)
-		EXPECT_EQ(run(lie, "RN-02", why), VT_FAIL);
+		if (run(lie, "RN-02", why) != VT_FAIL)
+			fail_msg("seed %u: %s", (unsigned)run_seed, why);
 	run_seed = 5;
+	run_cmd_ns = 300000000;
 }
 
 TEST(one_defect_is_one_bucket)
