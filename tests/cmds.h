@@ -14,6 +14,7 @@ struct spy {
 	int fail;			/* -errno for the ops in fail_ops, from fail_after requests on */
 	unsigned fail_ops, fail_after;
 	struct list held;
+	bool fixed;			/* cannot be resized */
 };
 static struct spy *spy_last;		/* of the namespace opened last */
 
@@ -50,6 +51,22 @@ static inline int spy_next(struct blk *b, uint64_t lba, uint64_t *start, uint64_
 {
 	return blk_next_allocated(b->below, lba, start, len);
 }
+static inline int spy_resize(struct blk *b, uint64_t blocks)
+{
+	struct spy *s = CONTAINER_OF(b, struct spy, b);
+	int rc = s->fixed ? -ENOTSUP : 0;
+
+	LIST_EACH(&s->held, it) {
+		struct blk_io *io = LIST_ENTRY(it, struct blk_io, link);
+
+		if (io->op != BLK_FLUSH && io->lba + io->nlb > blocks)
+			rc = -EBUSY;
+	}
+	if (!rc)
+		rc = b->below->ops->resize(b->below, blocks);
+	b->blocks = b->below->blocks;
+	return rc;
+}
 static inline int spy_wait_fd(struct blk *b) { return b->below->ops->wait_fd(b->below); }
 static inline void spy_close(struct blk *b)
 {
@@ -58,7 +75,7 @@ static inline void spy_close(struct blk *b)
 }
 static inline struct blk *spy_open(struct blk *below)
 {
-	static const struct blk_ops ops = { "spy", spy_submit, spy_poll, spy_next, NULL, spy_wait_fd, spy_close };
+	static const struct blk_ops ops = { "spy", spy_submit, spy_poll, spy_next, spy_resize, spy_wait_fd, spy_close, NULL };
 	struct spy *s = calloc(1, sizeof(*s));
 
 	s->b = (struct blk){ &ops, below->block_bytes, below->blocks, below->alloc_blocks, below };

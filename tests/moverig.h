@@ -49,6 +49,7 @@ struct server {
 	struct move_site site;
 	struct move_in *in;
 	bool placed;			/* the guest's namespace is here */
+	bool mmc_frozen;		/* its MMC gets no time */
 	int refuse_place;		/* -errno to answer */
 	unsigned place_late;
 	unsigned places, unplaces, gones, events;
@@ -358,7 +359,8 @@ static inline void site_event(void *ctx, const char *guest, const struct move_ev
 static inline void server_turn_device(struct server *s)
 {
 	nvme_subsys_poll(s->ss);
-	nvme_ctrl_device(s->mmc)->ops->poll(nvme_ctrl_device(s->mmc), 64);
+	if (!s->mmc_frozen)
+		nvme_ctrl_device(s->mmc)->ops->poll(nvme_ctrl_device(s->mmc), 64);
 	nvme_ctrl_device(s->mc)->ops->poll(nvme_ctrl_device(s->mc), 64);
 }
 static inline void server_pump(void *ctx) { server_turn_device(ctx); }
@@ -382,7 +384,7 @@ static inline void server_open(struct world *w, int i, uint64_t mem)
 	EXPECT(s->ss && s->mmc && s->mc);
 	devloop_attach(&s->loop, nvme_ctrl_device(s->mmc), NULL, NULL);
 	s->port = port_loop_new(&s->loop, server_pump, s, &err);
-	hc = (struct hnvme_cfg){ .env = s->env, .port = s->port, .io_queues = 1, .mem_fd = -1 };
+	hc = (struct hnvme_cfg){ .env = s->env, .port = s->port, .io_queues = 1, .mem_fd = -1, .revive = true };
 	s->h = hnvme_new(&hc, &err);
 	EXPECT(s->h != NULL);
 	while ((rc = hnvme_start(s->h, &err)) == -EAGAIN) {

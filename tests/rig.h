@@ -148,6 +148,23 @@ static inline void rig_settle(struct rig *r) /* until nothing happens any more *
 		idle = rig_poll(r) ? 0 : idle + 1;
 }
 
+/* Another size for a namespace, as the program that serves it does it. */
+static inline int rig_resize(struct rig *r, uint32_t nsid, uint64_t blocks)
+{
+	struct nvme_ns *ns = nvme_ns_find(r->ss, nsid);
+	bool larger = blocks > nvme_ns_blocks(ns);
+	int rc;
+
+	while ((rc = larger ? nvme_ns_extend(ns, blocks, &r->err) : nvme_ns_may_resize(ns, blocks, &r->err)) == -EAGAIN)
+		rig_poll(r);
+	if (rc)
+		return rc;
+	nvme_ns_set_size(ns, blocks);
+	while ((rc = nvme_ns_trim(ns, &r->err)) == -EAGAIN)
+		rig_poll(r);
+	return rc;
+}
+
 /* ---- guest memory ---- */
 
 static inline void *rig_alloc_at(struct rig_host *h, size_t bytes)

@@ -1,6 +1,6 @@
 /* One interface for whatever keeps a namespace's blocks, and for the wrappers that stack on it.
  *
- * Called from the device's thread only. Geometry is fixed at open. A request belongs to the caller; it must stay
+ * Called from the device's thread only. The size of a block is fixed at open. A request belongs to the caller; it must stay
  * in place until it is done. A backend may answer at once (the return value) or later (done, from blk_poll).
  */
 #ifndef FERRY_BLOCK_BLOCK_H
@@ -56,7 +56,8 @@ struct blk_ops {
 	/* First allocated range at or after lba: sets *start, *len (blocks). 0, -ENOENT when there is none, -errno.
 	 * Over-reporting is allowed, missing a block that ever got data is not. */
 	int (*next_allocated)(struct blk *, uint64_t lba, uint64_t *start, uint64_t *len);
-	/* Changes the number of blocks; new blocks are deallocated. 0 or -errno. May be NULL (-> -ENOTSUP). */
+	/* Changes the number of blocks; new blocks are deallocated (on a block device they are what it has there). Durable only after a
+	 * flush. Requests may be out: -EBUSY if one under way reaches beyond the new end. 0 or -errno. May be NULL (-> -ENOTSUP). */
 	int (*resize)(struct blk *, uint64_t blocks);
 	/* A descriptor that turns readable when poll has something to do, or -1 if it never sleeps. */
 	int (*wait_fd)(struct blk *);
@@ -83,6 +84,10 @@ struct blk_file_cfg {
 	uint32_t block_bytes;
 	uint64_t blocks;	/* 0: from the file's size */
 	bool create;		/* make it if missing (sparse) */
+	bool grow;		/* make it longer if it is shorter than that (sparse) */
+	/* A file that somebody has locked is waited for. What a program that was killed had asked the disk for holds on to the lock until it
+	 * is done, some time after the program is gone. Waits inside open: for a start, before anybody is served. */
+	unsigned patience_ms;
 	bool direct;		/* O_DIRECT where the file system and the request allow it */
 	bool blocking;		/* without io_uring: a request waits for the disk inside submit */
 };

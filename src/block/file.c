@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -423,21 +424,45 @@ static int file_next_allocated(struct blk *b, uint64_t lba, uint64_t *start, uin
 	return 0;
 }
 
+static bool reaches_beyond(const struct file *f, uint64_t blocks)
+{
+	LIST_EACH(&f->out, it) {
+		struct blk_io *o = LIST_ENTRY(it, struct blk_io, link);
+
+		if (o->op != BLK_FLUSH && o->lba + o->nlb > blocks)
+			return true;
+	}
+	return false;
+}
+
+/* Somebody else makes a device larger (lvextend); we take what is there. Smaller: it keeps its blocks, we leave them alone. */
+static int device_resize(struct file *f, uint64_t blocks)
+{
+	uint64_t bytes;
+
+	if (ioctl(f->fd, BLKGETSIZE64, &bytes))
+		return -errno;
+	if (blocks > bytes / f->b.block_bytes)
+		return -ENOSPC;
+	f->b.blocks = blocks;
+	return 0;
+}
+
 static int file_resize(struct blk *b, uint64_t blocks)
 {
 	struct file *f = file_of(b);
 	off_t old = (off_t)(b->blocks * b->block_bytes);
 
-	if (f->device)
-		return -ENOTSUP;
-	if (f->count)
-		return -EBUSY;
 	if (blk_geometry_check(b->block_bytes, blocks, NULL))
 		return -EINVAL;
+	if (reaches_beyond(f, blocks)) /* a write that comes late would make the file longer again */
+		return -EBUSY;
+	if (f->device)
+		return device_resize(f, blocks);
 	/* First to the present size: whatever a longer file held behind our end must not show up as new blocks. */
 	if (blocks > b->blocks && ftruncate(f->fd, old))
 		return -errno;
-	if (ftruncate(f->fd, (off_t)(blocks * b->block_bytes)) || fsync(f->fd))
+	if (ftruncate(f->fd, (off_t)(blocks * b->block_bytes)))
 		return -errno;
 	b->blocks = blocks;
 	return 0;
@@ -484,16 +509,32 @@ static int open_fd(struct file *f, const struct blk_file_cfg *cfg, bool *made, s
 		       errno == ENOENT && !cfg->create ? "; create it first, or ask for it to be created" : "");
 }
 
+enum { NAP_MS = 10 };
+
+static bool nap(unsigned *left_ms)
+{
+	struct timespec t = { .tv_nsec = NAP_MS * 1000 * 1000 };
+
+	if (!*left_ms)
+		return false;
+	*left_ms -= MIN(*left_ms, (unsigned)NAP_MS);
+	nanosleep(&t, NULL);
+	return true;
+}
+
 /* An open-file-description lock: it also keeps out a second open inside this process, and goes with the descriptor. */
-static int lock_fd(struct file *f, const char *path, struct err *err)
+static int lock_fd(struct file *f, const struct blk_file_cfg *cfg, struct err *err)
 {
 	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	unsigned left = cfg->patience_ms;
+	int rc;
 
-	if (!fcntl(f->fd, F_OFD_SETLK, &l))
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return err_set(err, -EBUSY, "%s is in use by another program or namespace; two writers would destroy it", path);
-	return err_set(err, -errno, "cannot lock %s: %s", path, strerror(errno));
+	do
+		rc = fcntl(f->fd, F_OFD_SETLK, &l) ? errno : 0;
+	while ((rc == EAGAIN || rc == EACCES) && nap(&left));
+	if (rc == EAGAIN || rc == EACCES)
+		return err_set(err, -EBUSY, "%s is in use by another program or namespace; two writers would destroy it", cfg->path);
+	return rc ? err_set(err, -rc, "cannot lock %s: %s", cfg->path, strerror(rc)) : 0;
 }
 
 static int measure(struct file *f, const char *path, uint64_t *bytes, struct err *err)
@@ -541,6 +582,12 @@ static int fit_size(struct file *f, const struct blk_file_cfg *cfg, struct err *
 	blocks = cfg->blocks ? cfg->blocks : bytes / cfg->block_bytes;
 	if (blk_geometry_check(cfg->block_bytes, blocks, err))
 		return err_wrap(err, -EINVAL, "%s", cfg->path);
+	if (cfg->grow && !f->device && blocks > bytes / cfg->block_bytes) {
+		rc = make_size(f, cfg, err);
+		if (rc)
+			return rc;
+		bytes = blocks * cfg->block_bytes;
+	}
 	if (blocks > bytes / cfg->block_bytes)
 		return err_set(err, -EINVAL, "%s holds %llu blocks of %u bytes, but %llu were asked for; make it larger or ask for less",
 			       cfg->path, (unsigned long long)(bytes / cfg->block_bytes), cfg->block_bytes,
@@ -566,16 +613,20 @@ static int sync_parent(const char *path, struct err *err)
 }
 
 /* A device that is mounted, or part of a RAID, refuses an exclusive open. */
-static int claim_device(struct file *f, const char *path, struct err *err)
+static int claim_device(struct file *f, const struct blk_file_cfg *cfg, struct err *err)
 {
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_EXCL);
+	unsigned left = cfg->patience_ms;
+	int fd;
 
+	do
+		fd = open(cfg->path, O_RDWR | O_CLOEXEC | O_EXCL);
+	while (fd < 0 && errno == EBUSY && nap(&left));
 	if (fd < 0)
-		return err_set(err, -errno, "cannot have %s for ourselves: %s%s", path, strerror(errno),
+		return err_set(err, -errno, "cannot have %s for ourselves: %s%s", cfg->path, strerror(errno),
 			       errno == EBUSY ? "; is it mounted?" : "");
 	close(f->fd);
 	f->fd = fd;
-	return lock_fd(f, path, err);
+	return lock_fd(f, cfg, err);
 }
 
 /* tmpfs and some others cannot: then everything goes through the cache. By way of our own descriptor, because the path may
@@ -607,11 +658,11 @@ static int file_setup(struct file *f, const struct blk_file_cfg *cfg, bool *made
 	int rc = open_fd(f, cfg, made, err);
 
 	if (!rc)
-		rc = lock_fd(f, cfg->path, err);
+		rc = lock_fd(f, cfg, err);
 	if (!rc)
 		rc = fit_size(f, cfg, err);
 	if (!rc && f->device)
-		rc = claim_device(f, cfg->path, err);
+		rc = claim_device(f, cfg, err);
 	if (!rc && *made)
 		rc = sync_parent(cfg->path, err);
 	if (rc)

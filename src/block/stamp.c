@@ -171,11 +171,25 @@ static int stamp_next_allocated(struct blk *b, uint64_t lba, uint64_t *start, ui
 	return blk_next_allocated(b->below, lba, start, len);
 }
 
+/* What the disk held before we came is not known; the rest of it must read as zero. */
+static int learn_map(struct stamp *st, uint64_t lba)
+{
+	uint64_t start, len;
+	int rc;
+
+	while (lba < st->b.blocks && !(rc = blk_next_allocated(st->b.below, lba, &start, &len))) {
+		set_range(st, &(struct blk_io){ .lba = start, .nlb = len }, UNKNOWN);
+		lba = start + len;
+	}
+	return lba < st->b.blocks && rc != -ENOENT ? rc : 0;
+}
+
 /* New blocks read as zero: the part of the table that goes is forgotten, so that it is fresh when it comes back. */
 static int stamp_resize(struct blk *b, uint64_t blocks)
 {
 	struct stamp *st = stamp_of(b);
 	void *p = NULL;
+	uint64_t was;
 	int rc;
 
 	if (!b->below->ops->resize)
@@ -192,8 +206,9 @@ static int stamp_resize(struct blk *b, uint64_t blocks)
 	rc = b->below->ops->resize(b->below, blocks);
 	if (!rc && blocks < b->blocks)
 		memset(st->table + blocks, 0, (b->blocks - blocks) * 8);
+	was = b->blocks;
 	b->blocks = b->below->blocks;
-	return rc;
+	return rc ? rc : learn_map(st, was); /* on a block device they are not zero */
 }
 
 static int stamp_wait_fd(struct blk *b) { return b->below->ops->wait_fd(b->below); }
@@ -212,19 +227,6 @@ static const struct blk_ops stamp_ops = {
 	.name = "stamp", .submit = stamp_submit, .poll = stamp_poll, .next_allocated = stamp_next_allocated,
 	.resize = stamp_resize, .wait_fd = stamp_wait_fd, .close = stamp_close,
 };
-
-/* What the disk held before we came is not known; the rest of it must read as zero. */
-static int learn_map(struct stamp *st)
-{
-	uint64_t lba = 0, start, len;
-	int rc;
-
-	while (lba < st->b.blocks && !(rc = blk_next_allocated(st->b.below, lba, &start, &len))) {
-		set_range(st, &(struct blk_io){ .lba = start, .nlb = len }, UNKNOWN);
-		lba = start + len;
-	}
-	return lba < st->b.blocks && rc != -ENOENT ? rc : 0;
-}
 
 struct blk *blk_stamp_open(struct blk *below, struct err *err)
 {
@@ -245,7 +247,7 @@ struct blk *blk_stamp_open(struct blk *below, struct err *err)
 		st->slots[i].st = st;
 		list_push(&st->free, &st->slots[i].link);
 	}
-	if (st->table == MAP_FAILED || learn_map(st)) {
+	if (st->table == MAP_FAILED || learn_map(st, 0)) {
 		err_set(err, -EIO, "stamp: cannot map the table of checksums, or read the disk's allocated map");
 		blk_close(below);
 		if (st->table != MAP_FAILED)

@@ -43,9 +43,9 @@ void command_overview(struct buf *out);		/* docs/ferry.1.md */
 
 /* ---- the runners, one file each */
 typedef int command_run(const struct command *, void *vals, int argc, char **argv);
-command_run cmd_serve, cmd_migrate, cmd_status, cmd_cancel, cmd_watch, cmd_resolve, cmd_guest, cmd_demo, cmd_help;
+command_run cmd_serve, cmd_migrate, cmd_status, cmd_cancel, cmd_watch, cmd_resolve, cmd_resize, cmd_guest, cmd_demo, cmd_help;
 command_run cmd_shutdown, cmd_bench, cmd_verify_monitor, cmd_verify_export, cmd_decode;
-extern const struct opt serve_opts[], migrate_opts[], status_opts[], cancel_opts[], watch_opts[], resolve_opts[],
+extern const struct opt serve_opts[], migrate_opts[], status_opts[], cancel_opts[], watch_opts[], resolve_opts[], resize_opts[],
 	guest_opts[], demo_opts[], help_opts[], shutdown_opts[], bench_opts[];
 enum { COMMAND_VALS_MAX = 512 };	/* bytes: no subcommand's struct of values is larger */
 extern const struct opt verify_monitor_opts[], verify_export_opts[], decode_opts[];

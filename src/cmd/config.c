@@ -49,7 +49,9 @@ static const struct key pool_keys[] = {
 	{ NULL }
 };
 static const struct key ns_keys[] = {
-	{ "size", K_BYTES, offsetof(struct cfg_ns, bytes), 0, 0, "size of the file", "bytes, a multiple of the block size" },
+	{ "size", K_BYTES, offsetof(struct cfg_ns, bytes), 0, 0, "size of the file",
+	  "bytes, a multiple of the block size; when the guest is started for the first time. Later the server's record of guests has the size, "
+	  "and `ferry resize` changes it" },
 	{ "block", K_BYTES, offsetof(struct cfg_ns, block), 0, 0, "4096", "logical block: 512 or 4096" },
 	{ "backend", K_BACKEND, offsetof(struct cfg_ns, backend), 0, 0, "file", "file or ram (lost with the process)" },
 	{ "path", K_PATH, TEXT(struct cfg_ns, path), 0, NULL, "the file (needed for backend=file)" },

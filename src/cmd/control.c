@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 #include "cmd/serve.h"
 #include "cmd/test_stop.h"
 
-static int code_of(int rc)
+int control_code(int rc)
 {
 	return RPC_EXIT - (rc == -EINPROGRESS ? EXIT_FERRY_DOUBT : rc == -ECANCELED ? EXIT_FERRY_CANCELLED :
 			   rc == -ENOENT || rc == -EEXIST || rc == -EBUSY || rc == -EPERM || rc == -EINVAL || rc == -EALREADY ||
@@ -99,7 +100,7 @@ void control_end(struct serve *s, const char *guest, int rc, const char *why, co
 	log_line(rc ? LOG_WARN : LOG_INFO, "guest %s: move ended: %s", guest, why[0] ? why : rc ? strerror(-rc) : "moved");
 	json_object_object_add(o, "guest", json_object_new_string(guest));
 	json_object_object_add(o, "kind", json_object_new_string("end"));
-	json_object_object_add(o, "exit", json_object_new_int(rc ? RPC_EXIT - code_of(rc) : 0));
+	json_object_object_add(o, "exit", json_object_new_int(rc ? RPC_EXIT - control_code(rc) : 0));
 	json_object_object_add(o, "text", json_object_new_string(why[0] ? why : rc ? strerror(-rc) : "moved"));
 	json_object_object_add(o, "progress", control_progress(p));
 	rpc_publish(s->rpc, guest, o);
@@ -125,6 +126,8 @@ static void advice(const struct served *g, char *text, size_t cap)
 		snprintf(text, cap, "it has moved to %s; the data here is old and kept for its return", j->peer);
 	else if (j->own == OWN_OWNER && g->out)
 		snprintf(text, cap, "runs here; being moved to %s", j->peer[0] ? j->peer : "another server");
+	else if (j->own == OWN_OWNER && g->resize.call)
+		snprintf(text, cap, "runs here; its namespace %u is being resized", g->resize.n->guest_nsid);
 	else if (j->own == OWN_OWNER)
 		snprintf(text, cap, "runs here");
 	else
@@ -178,6 +181,14 @@ static json_object *guest_status(const struct served *g)
 	return o;
 }
 
+/* What is in use, not what the process has got: the difference is holes that the next move fills. */
+static uint64_t heap_bytes(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
 static void method_status(void *ctx, struct rpc_call *call, json_object *params)
 {
 	struct serve *s = ctx;
@@ -193,6 +204,7 @@ static void method_status(void *ctx, struct rpc_call *call, json_object *params)
 	json_object_object_add(o, "server", json_object_new_string(s->cfg.server.name));
 	json_object_object_add(o, "pid", json_object_new_int(getpid()));
 	json_object_object_add(o, "link", json_object_new_string(s->cfg.server.link));
+	json_object_object_add(o, "heap_bytes", json_object_new_uint64(heap_bytes()));
 	json_object_object_add(o, "up_ns", json_object_new_uint64(env_now_ns(s->env) - s->started_ns));
 	for (unsigned i = 0; i < s->guests; i++)
 		if (served_known(s->guest[i]) && (!only[0] || !strcmp(only, s->guest[i]->name)))
@@ -242,6 +254,9 @@ static int may_move(struct served *g, const char *name, struct err *err)
 	if (g->out)
 		return err_set(err, -EBUSY, "guest %s is being moved already (%s); 'ferry cancel %s' stops that", name,
 			       move_phase_name(move_out_progress(g->out)->phase), name);
+	if (g->resize.call)
+		return err_set(err, -EBUSY, "namespace %u of guest %s is being resized; move it when that has ended", g->resize.n->guest_nsid,
+			       name);
 	if (g->trouble[0])
 		return err_set(err, -EBUSY, "guest %s: %s", name, g->trouble);
 	if (g->journal.own != OWN_OWNER || !g->mc || g->leaving)
@@ -265,11 +280,13 @@ static void method_migrate(void *ctx, struct rpc_call *call, json_object *params
 	}
 	g = served_find(s, plan.guest);
 	rc = s->stop ? err_set(&err, -EBUSY, "this server is stopping") :
-	     !s->mmc ? err_set(&err, -EPERM, "this server gives its MMC away (mmc_socket=) and cannot move guests") : may_move(g, plan.guest, &err);
+	     !s->mmc ? err_set(&err, -EPERM, "this server gives its MMC away (mmc_socket=) and cannot move guests") :
+	     !hnvme_ready(s->mmc) ? err_set(&err, -EBUSY, "the migration management controller did not answer and is being reset; try again later") :
+	     may_move(g, plan.guest, &err);
 	if (!rc && !(g->out = move_out_start(&s->site, &plan, &err)))
 		rc = -EIO;
 	if (rc) {
-		rpc_fail(call, code_of(rc), "%s", err.text);
+		rpc_fail(call, control_code(rc), "%s", err.text);
 		return;
 	}
 	rpc_reply(call, json_object_new_string("started"));
@@ -282,9 +299,9 @@ static void method_cancel(void *ctx, struct rpc_call *call, json_object *params)
 	int rc = g && g->out ? move_out_cancel(g->out, "asked for by 'ferry cancel'") : -ENOENT;
 
 	if (rc == -ENOENT)
-		rpc_fail(call, code_of(rc), "guest '%s' is not being moved from here", name);
+		rpc_fail(call, control_code(rc), "guest '%s' is not being moved from here", name);
 	else if (rc)
-		rpc_fail(call, code_of(rc), "too late: the move of %s has been committed and cannot be undone; it will run at the target",
+		rpc_fail(call, control_code(rc), "too late: the move of %s has been committed and cannot be undone; it will run at the target",
 			 name);
 	else
 		rpc_reply(call, json_object_new_string("will be undone"));
@@ -327,7 +344,7 @@ static void method_resolve(void *ctx, struct rpc_call *call, json_object *params
 	if (g->out) { /* undone, or cleaned up, as if the target had said it */
 		rc = move_out_resolve(g->out, here);
 		if (rc)
-			rpc_fail(call, code_of(rc), "cannot write the journal of %s; it is tried again every second", name);
+			rpc_fail(call, control_code(rc), "cannot write the journal of %s; it is tried again every second", name);
 		else
 			rpc_reply(call, json_object_new_string(here ? "owner" : "released"));
 		return;
@@ -337,7 +354,7 @@ static void method_resolve(void *ctx, struct rpc_call *call, json_object *params
 	rc = journal_set(&g->journal, here ? OWN_OWNER : OWN_RELEASED, g->journal.epoch + here, move, peer,
 			 here ? "resolved by hand: never started at the target" : "resolved by hand: runs at the target");
 	if (rc) {
-		rpc_fail(call, code_of(rc), "cannot write the journal of %s: %s", name, strerror(-rc));
+		rpc_fail(call, control_code(rc), "cannot write the journal of %s: %s", name, strerror(-rc));
 		return;
 	}
 	log_warn("guest %s resolved by hand: runs %s", name, runs);
@@ -362,6 +379,7 @@ const struct rpc_method control_methods[] = {
 	{ "cancel", method_cancel, "{guest}: undoes a move that has not been committed" },
 	{ "watch", method_watch, "{guest?}: events come as notifications from now on" },
 	{ "resolve", method_resolve, "{guest, runs: here|there, force}: what became of a guest in doubt" },
+	{ "resize", control_resize, "{guest, nsid, bytes, shrink?}: another size for a namespace; {bytes, was, note} when it is done" },
 	{ "nvme", control_nvme, "{queue, opcode, nsid?, cdw2.., data?, data_len?, cdq_bytes?}: one command to the MMC" },
 	{ "ring", control_ring, "{cdqid, max?}: entries of a data queue made with `nvme`" },
 	{ "shutdown", method_shutdown, "stops the server" },

@@ -24,7 +24,7 @@ enum {
 	SPIN_NS = 50 * 1000,		/* idle this long before the first sleep */
 	SLEEP_ANY_NS = 250 * 1000 * 1000, /* command timeouts are looked at this often */
 	LOOK_EVERY = 64,		/* turns between looks at control and link sockets while busy */
-	STOP_LIMIT_S = 15		/* for moves to be undone */
+	STOP_LIMIT_S = 15		/* for moves to be undone, for sizes to be changed */
 };
 
 struct serve_vals { const char *config; bool verbose, check; };
@@ -100,6 +100,7 @@ static int prepare_world(struct serve *s, struct err *err)
 	sigaddset(&set, SIGINT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGCHLD, SIG_IGN);	/* VMs that we start (start=) are nobody's children */
+	signal(SIGXFSZ, SIG_IGN);	/* a file that may not become so large is an error of one write, not our end */
 	s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (s->signal_fd < 0 || loop_watch(s->loop, s->signal_fd, false))
 		return err_set(err, -EIO, "cannot wait for signals: %s", strerror(errno));
@@ -129,9 +130,9 @@ static int start_mmc(struct serve *s, struct err *err)
 {
 	struct nvme_ctrl_cfg mmc = { .mmc = true };
 	/* Our own MMC cannot vanish; what takes long is the storage behind it, and a disk that writes back gigabytes may stand still for
-	 * many seconds. Giving the controller up for that would fail the move and leave its queue behind. */
+	 * many seconds. Giving the controller up for that would fail every move under way; it is reset then and started again. */
 	struct hnvme_cfg h = { .env = s->env, .io_queues = 1, .queue_size = 256, .mem_bytes = 64 * MIB, .mem_fd = -1,
-			       .timeout_ns = 120 * NS_PER_S };
+			       .timeout_ns = 120 * NS_PER_S, .revive = true };
 	int rc;
 
 	s->mmc_ctrl = nvme_ctrl_new(s->ss, &mmc, err);
@@ -264,6 +265,8 @@ static void turn(struct serve *s)
 	uint64_t now, idle;
 
 	any |= site_poll(s);
+	for (unsigned i = 0; i < s->guests; i++)
+		any |= resize_poll(s->guest[i]);
 	test_stop_turn();
 	/* An answer or event that devices or moves have just made is on no descriptor yet: nothing but this look sends it. */
 	if (++s->turn % LOOK_EVERY == 0 || s->io_ready || !rpc_drained(s->rpc))
@@ -279,10 +282,11 @@ static void turn(struct serve *s)
 		s->io_ready = loop_wait(s->loop, deadline(s, now, idle));
 }
 
-static bool moving(const struct serve *s)
+/* What was begun and ends by itself: moves that are undone, sizes that change. */
+static bool ending(const struct serve *s)
 {
 	for (unsigned i = 0; i < s->guests; i++)
-		if (s->guest[i]->out && s->guest[i]->journal.own == OWN_OWNER)
+		if ((s->guest[i]->out && s->guest[i]->journal.own == OWN_OWNER) || s->guest[i]->resize.call)
 			return true;
 	return false;
 }
@@ -297,7 +301,7 @@ static void run(struct serve *s)
 	/* A move before its commit is undone, so that the target need not find out by silence. */
 	site_cancel_all(s, "the source server is stopping");
 	until = env_now_ns(s->env) + STOP_LIMIT_S * NS_PER_S;
-	while ((moving(s) || !rpc_drained(s->rpc)) && env_now_ns(s->env) < until)
+	while ((ending(s) || !rpc_drained(s->rpc)) && env_now_ns(s->env) < until)
 		turn(s);
 }
 

@@ -3,6 +3,7 @@
  *   serve.c      start, main loop, stop              served.c    one guest: controller, socket, namespaces, begin and end
  *   store.c      what is on disk: record of guests   site.c      what the manager asks for (struct move_site)
  *   control.c    RPC methods                         control_nvme.c   raw NVMe commands for `ferry nvme`
+ *                                                    control_resize.c another size for a namespace
  *
  * One thread runs all of it: the event loop's.
  */
@@ -20,7 +21,7 @@
 #include "migrate/move.h"
 #include "transport/vuser_server.h"
 
-enum { SERVED_MAX = 256, SERVED_WAIT_VM_S = 20 };
+enum { SERVED_MAX = 256, SERVED_WAIT_VM_S = 20, SERVED_START_S = 20 /* since the start, for files that are locked */ };
 
 struct served_ns {
 	uint32_t guest_nsid;
@@ -34,6 +35,15 @@ struct served_ns {
 
 /* What a guest's VM is still to be told after a restart: the server that had stopped it died before it could. */
 enum served_wake { WAKE_NONE, WAKE_RUN, WAKE_END };
+
+/* A namespace on its way to another size. */
+struct resize {
+	struct rpc_call *call;		/* NULL: none under way */
+	struct served_ns *n;
+	uint64_t was, blocks;
+	bool committed;			/* the record says it, and the guest was told */
+	char note[160];			/* what a person should know besides */
+};
 
 struct served {
 	struct serve *s;
@@ -55,6 +65,7 @@ struct served {
 	bool out_in_doubt_said;
 	enum served_wake wake;
 	uint64_t wake_ns, wake_until_ns;
+	struct resize resize;
 	struct move_progress last;	/* of the last move, for status */
 	char last_text[256];
 };
@@ -96,11 +107,15 @@ struct served *served_find(struct serve *, const char *name);		/* NULL */
 struct served *served_add(struct serve *, const char *name, struct err *);
 bool served_known(const struct served *);
 void served_forget_ns(struct served *, bool remove_data);
-int served_open_ns(struct served *, struct served_ns *, bool fresh, struct err *);
+/* fresh: make the file if it is missing. fit: make it longer if it is too short. start: nobody is served yet, so what a server that
+ * was killed just before us still holds is waited for. */
+enum served_open { SERVED_OPEN_OLD = 0, SERVED_OPEN_FRESH = 1, SERVED_OPEN_FIT = 2, SERVED_OPEN_START = 4 };
+int served_open_ns(struct served *, struct served_ns *, unsigned how, struct err *);
 void served_close_ns(struct served *, struct served_ns *, bool remove_data);
 /* Controller, attachments and socket. 0 or -errno with a sentence, then nothing is left behind. */
 int served_begin(struct served *, bool online, struct err *);
 void served_end(struct served *);					/* socket gone, controller offline, freed when quiet */
+void served_socket(const struct served *, char *path, size_t cap);
 void served_sweep(const struct served *);	/* at start */
 bool served_poll(struct served *);
 uint64_t served_deadline(const struct served *);
@@ -115,11 +130,16 @@ int store_start(struct serve *, struct err *);	/* reads the journals and does wh
 void site_init(struct serve *);
 bool site_poll(struct serve *);
 uint64_t site_deadline(struct serve *);
+const struct cfg_pool *site_pool(const struct serve *, const char *name);		/* NULL */
+uint64_t site_pool_used(const struct serve *, const char *name);			/* bytes */
 void site_wake(struct served *, enum served_wake);	/* tells the VM, as soon as it can be reached */
 void site_cancel_all(struct serve *, const char *why);
 
-/* ---- control.c, control_nvme.c */
+/* ---- control.c, control_nvme.c, control_resize.c */
 extern const struct rpc_method control_methods[];
+int control_code(int rc);				/* of -errno, for rpc_fail */
+void control_resize(void *ctx, struct rpc_call *, json_object *params);
+bool resize_poll(struct served *);			/* goes on with it; true if anything was done */
 void control_nvme(void *ctx, struct rpc_call *, json_object *params);
 void control_ring(void *ctx, struct rpc_call *, json_object *params);
 json_object *control_progress(const struct move_progress *);

@@ -75,13 +75,23 @@ static struct blk *wrap(struct serve *s, const struct cfg_ns *c, struct blk *b, 
 	return b;
 }
 
-static struct blk *open_blk(struct served *g, struct served_ns *n, bool create, struct err *err)
+/* All guests together: a file that is somebody else's for good must not hold up each of them. */
+static unsigned patience_ms(const struct serve *s)
 {
-	struct blk_file_cfg f = { .path = n->path, .block_bytes = (uint32_t)n->block, .blocks = n->blocks, .create = create,
-				  .direct = true };
+	uint64_t until = s->started_ns + SERVED_START_S * NS_PER_S, now = env_now_ns(s->env);
+
+	return now < until ? (unsigned)((until - now) / NS_PER_MS) : 0;
+}
+
+static struct blk *open_blk(struct served *g, struct served_ns *n, unsigned how, struct err *err)
+{
+	struct blk_file_cfg f = { .path = n->path, .block_bytes = (uint32_t)n->block, .blocks = n->blocks, .direct = true,
+				  .grow = how & SERVED_OPEN_FIT };
 	const struct cfg_ns *c = cfg_of(g, n);
 	struct blk *b;
 
+	f.create = how & SERVED_OPEN_FRESH && (!c || c->create);
+	f.patience_ms = how & SERVED_OPEN_START ? patience_ms(g->s) : 0;
 	if (n->backend == CFG_RAM)
 		b = blk_ram_open((uint32_t)n->block, n->blocks, err);
 	else
@@ -104,9 +114,10 @@ static void watch_blk(struct serve *s, struct nvme_ns *ns, bool on)
 	}
 }
 
-int served_open_ns(struct served *g, struct served_ns *n, bool fresh, struct err *err)
+int served_open_ns(struct served *g, struct served_ns *n, unsigned how, struct err *err)
 {
 	const struct cfg_ns *c = cfg_of(g, n);
+	bool fresh = how & SERVED_OPEN_FRESH;
 	struct blk *b;
 	int rc;
 
@@ -115,7 +126,7 @@ int served_open_ns(struct served *g, struct served_ns *n, bool fresh, struct err
 			       n->from);
 	if (n->pool && n->backend == CFG_RAM && !fresh)
 		return err_set(err, -ENODATA, "its data was in memory (pool %s) and went with the process that held it", n->from);
-	b = open_blk(g, n, fresh && (!c || c->create), err);
+	b = open_blk(g, n, how, err);
 	if (!b)
 		return err_wrap(err, -EIO, "namespace %u of guest %s", n->guest_nsid, g->name);
 	n->blocks = b->blocks;
@@ -168,7 +179,7 @@ static int attach_all(struct served *g, struct err *err)
 	return 0;
 }
 
-static void socket_path(const struct served *g, char *path, size_t cap)
+void served_socket(const struct served *g, char *path, size_t cap)
 {
 	if (g->cfg)
 		snprintf(path, cap, "%s", g->cfg->socket);
@@ -181,7 +192,7 @@ void served_sweep(const struct served *g)
 {
 	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
 
-	socket_path(g, path, sizeof(path));
+	served_socket(g, path, sizeof(path));
 	vuser_server_sweep(path);
 }
 
@@ -190,7 +201,7 @@ static int open_socket(struct served *g, struct err *err)
 	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
 	struct vuser_server_cfg v = { .path = path, .map_doorbells = !g->cfg || g->cfg->doorbells == CFG_MAPPED, .idle_skip = 32 };
 
-	socket_path(g, path, sizeof(path));
+	served_socket(g, path, sizeof(path));
 	g->mapped = v.map_doorbells;
 	g->sock = vuser_server_new(g->s->loop, nvme_ctrl_device(g->mc), &v, err);
 	return g->sock ? 0 : err_wrap(err, -EIO, "guest %s", g->name);

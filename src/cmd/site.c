@@ -146,7 +146,7 @@ static void site_event(void *ctx, const char *name, const struct move_event *e)
 
 /* ---- target: room */
 
-static uint64_t pool_used(const struct serve *s, const char *pool)
+uint64_t site_pool_used(const struct serve *s, const char *pool)
 {
 	uint64_t sum = 0;
 
@@ -157,12 +157,20 @@ static uint64_t pool_used(const struct serve *s, const char *pool)
 	return sum;
 }
 
+const struct cfg_pool *site_pool(const struct serve *s, const char *name)
+{
+	for (unsigned i = 0; i < s->cfg.pools; i++)
+		if (!strcmp(s->cfg.pool[i].name, name))
+			return &s->cfg.pool[i];
+	return NULL;
+}
+
 static const struct cfg_pool *pool_for(const struct serve *s, uint64_t bytes)
 {
 	for (unsigned i = 0; i < s->cfg.pools; i++) {
 		const struct cfg_pool *p = &s->cfg.pool[i];
 
-		if (!p->max_bytes || (pool_used(s, p->name) <= p->max_bytes && bytes <= p->max_bytes - pool_used(s, p->name)))
+		if (!p->max_bytes || (site_pool_used(s, p->name) <= p->max_bytes && bytes <= p->max_bytes - site_pool_used(s, p->name)))
 			return p;
 	}
 	return NULL;
@@ -193,14 +201,22 @@ static void copy_ids(struct nvme_ns_ids *to, const struct move_ns *from)
 	memcpy(to->uuid, from->uuid, 16);
 }
 
-/* Do the namespaces the guest left behind fit it, one by one? */
+/* Are the namespaces the guest left behind its own, one by one? */
 static bool same_shape(const struct served *g, const struct move_ns *ns, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
-		if (i >= g->ns_count || g->ns[i].guest_nsid != ns[i].guest_nsid || g->ns[i].block != ns[i].block_bytes ||
-		    g->ns[i].blocks != ns[i].blocks)
+		if (i >= g->ns_count || g->ns[i].guest_nsid != ns[i].guest_nsid || g->ns[i].block != ns[i].block_bytes)
 			return false;
 	return g->ns_count == count;
+}
+
+/* They were resized while it was away if not. */
+static bool same_sizes(const struct served *g, const struct move_ns *ns)
+{
+	for (unsigned i = 0; i < g->ns_count; i++)
+		if (g->ns[i].blocks != ns[i].blocks)
+			return false;
+	return true;
 }
 
 static bool in_use(const struct serve *s, const struct cfg_ns *c)
@@ -220,7 +236,7 @@ static int claim_shared(struct served *g, const struct move_ns *want, struct ser
 	for (unsigned i = 0; i < s->cfg.nss; i++) {
 		const struct cfg_ns *c = &s->cfg.ns[i];
 
-		if (in_use(s, c) || c->block != want->block_bytes || (c->bytes && c->bytes / c->block != want->blocks) ||
+		if (in_use(s, c) || c->block != want->block_bytes ||
 		    !((c->has_nguid && !memcmp(c->nguid, want->nguid, 16)) || (c->has_uuid && !memcmp(c->uuid, want->uuid, 16))))
 			continue;
 		*n = (struct served_ns){ .guest_nsid = want->guest_nsid, .backend = c->backend, .block = c->block,
@@ -230,7 +246,7 @@ static int claim_shared(struct served *g, const struct move_ns *want, struct ser
 		copy_ids(&n->ids, want);
 		return 0;
 	}
-	return err_set(err, -ENOENT, "handover needs the same storage here: no free [namespace] has the size and the nguid or uuid of "
+	return err_set(err, -ENOENT, "handover needs the same storage here: no free [namespace] has the block size and the nguid or uuid of "
 		       "namespace %u of guest %s; add one, or move with --mode copy", want->guest_nsid, g->name);
 }
 
@@ -267,17 +283,37 @@ static int plan_new(struct served *g, bool make_ns, const struct move_ns *ns, un
 	return rc;
 }
 
+/* Opened anew with the size it has now. For a copy a file is made longer; storage that is handed over must have the blocks already. */
+static int take_resized(struct served *g, struct served_ns *n, bool make_ns, uint64_t blocks, struct err *err)
+{
+	uint64_t was = n->blocks;
+	int rc;
+
+	served_close_ns(g, n, false);
+	n->blocks = blocks;
+	rc = served_open_ns(g, n, make_ns ? SERVED_OPEN_FRESH | SERVED_OPEN_FIT : SERVED_OPEN_OLD, err);
+	if (!rc)
+		return 0;
+	n->blocks = was; /* what is there is still that */
+	return err_wrap(err, rc, "it has %llu bytes now, %llu when it was here", (unsigned long long)(blocks * n->block),
+			(unsigned long long)(was * n->block));
+}
+
 /* Whatever the old blocks hold: a copy sends every block that is not a hole, and the holes. */
 static int take_old(struct served *g, bool make_ns, const struct move_ns *ns, struct err *err)
 {
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < g->ns_count; i++) {
-		copy_ids(&g->ns[i].ids, &ns[i]);
-		if (g->ns[i].ns)
-			nvme_ns_set_ids(g->ns[i].ns, &g->ns[i].ids);
+		struct served_ns *n = &g->ns[i];
+
+		copy_ids(&n->ids, &ns[i]);
+		if (n->blocks != ns[i].blocks)
+			rc = take_resized(g, n, make_ns, ns[i].blocks, err);
+		else if (n->ns)
+			nvme_ns_set_ids(n->ns, &n->ids);
 		else
-			rc = served_open_ns(g, &g->ns[i], make_ns, err);
+			rc = served_open_ns(g, n, make_ns ? SERVED_OPEN_FRESH : SERVED_OPEN_OLD, err);
 	}
 	return rc;
 }
@@ -287,19 +323,20 @@ static int place_ns(struct served *g, bool make_ns, const struct move_ns *ns, un
 {
 	int rc;
 
-	if (g->ns_count && same_shape(g, ns, count)) {
+	/* In a pool, other sizes are taken off the pool's room anew. */
+	if (g->ns_count && same_shape(g, ns, count) && (!g->ns[0].pool || same_sizes(g, ns))) {
 		rc = take_old(g, make_ns, ns, err);
 		return rc ? rc : store_save(g->s);
 	}
 	if (g->ns_count && !g->ns[0].pool)
-		return err_set(err, -EINVAL, "guest %s has namespaces in the configuration here, but of other sizes; change them to "
-			       "what it has now", g->name);
+		return err_set(err, -EINVAL, "guest %s has namespaces in the configuration here, but others, or with other block sizes; "
+			       "change them to what it has now", g->name);
 	served_forget_ns(g, true);
 	rc = plan_new(g, make_ns, ns, count, bytes, err);
 	if (!rc && (rc = store_save(g->s)))
 		err_set(err, rc, "cannot write the record of guests in %s: %s", g->s->cfg.server.state_dir, strerror(-rc));
 	for (unsigned i = 0; !rc && i < g->ns_count; i++)
-		rc = served_open_ns(g, &g->ns[i], g->ns[i].pool, err);
+		rc = served_open_ns(g, &g->ns[i], g->ns[i].pool ? SERVED_OPEN_FRESH : SERVED_OPEN_OLD, err);
 	return rc;
 }
 
@@ -351,7 +388,8 @@ static void site_unplace(void *ctx, const char *name)
 static int wait_vm(struct served *g, struct err *err)
 {
 	struct vm_info info;
-	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
+	char path[CFG_PATH_MAX + MOVE_NAME_MAX + 8], sock[CFG_PATH_MAX + MOVE_NAME_MAX + 8];
+	bool qemu = g->cfg && g->cfg->vm_kind == CFG_VM_QEMU;
 	int rc = g->vm->ops->open(g->vm, &info, err);
 
 	if (!rc && (!has_vm(g) || vuser_server_attached(g->sock)))
@@ -361,10 +399,13 @@ static int wait_vm(struct served *g, struct err *err)
 	if (env_now_ns(g->s->env) < g->place_until_ns)
 		return -EAGAIN;
 	vm_path(g, path, sizeof(path));
+	served_socket(g, sock, sizeof(sock));
+	if (!rc && qemu)
+		return err_set(err, -ETIMEDOUT, "the QEMU that waits at %s is not connected to its controller; give it a vfio-user-pci device with the "
+			       "socket %s ('ferry vm run %s --incoming' does)", path, sock, g->name);
 	if (!rc)
-		return err_set(err, -ETIMEDOUT, "the guest that waits at %s does not connect to its controller; start it with --socket %s%s%s%s",
-			       path, g->cfg ? g->cfg->socket : g->s->cfg.server.run_dir, g->cfg ? "" : "/", g->cfg ? "" : g->name, g->cfg ? "" : ".sock");
-	if (g->cfg && g->cfg->vm_kind == CFG_VM_QEMU)
+		return err_set(err, -ETIMEDOUT, "the guest that waits at %s does not connect to its controller; start it with --socket %s", path, sock);
+	if (qemu)
 		return err_wrap(err, -ETIMEDOUT, "no QEMU waits at %s; start it there when the move begins (ferry vm run %s --incoming), or put "
 				"start= into [guest %s]", path, g->name, g->name);
 	return err_set(err, -ETIMEDOUT, "no guest waits at %s; start it there first: ferry guest --incoming --control %s", path, path);
@@ -376,6 +417,8 @@ static int site_place(void *ctx, const char *name, bool make_ns, const struct mo
 	struct served *g = served_find(ctx, name);
 	int rc = 0;
 
+	if (!hnvme_ready(((struct serve *)ctx)->mmc))
+		return err_set(err, -EBUSY, "the migration management controller here did not answer and is being reset; try again later");
 	if (g && g->leaving)
 		return -EAGAIN; /* its old controller is being put away */
 	if (g && !g->placing && (g->mc || g->out || g->journal.own == OWN_OWNER || g->journal.own == OWN_HANDED))

@@ -78,7 +78,8 @@ static bool ns_from_record(json_object *o, struct served_ns *n)
 	n->blocks = json_u64(o, "blocks");
 	snprintf(n->from, sizeof(n->from), "%s", json_str(o, "from"));
 	snprintf(n->path, sizeof(n->path), "%s", json_str(o, "path"));
-	return n->guest_nsid && (n->block == 512 || n->block == 4096) && n->blocks && n->backend <= CFG_FILE &&
+	/* No blocks: as many as the file has, and we died before we had looked. */
+	return n->guest_nsid && (n->block == 512 || n->block == 4096) && n->backend <= CFG_FILE &&
 	       hex_get(json_str(o, "nguid"), n->ids.nguid, 16) && hex_get(json_str(o, "eui64"), n->ids.eui64, 8) &&
 	       hex_get(json_str(o, "uuid"), n->ids.uuid, 16);
 }
@@ -141,6 +142,18 @@ static void ids_make(struct serve *s, const struct cfg_ns *c, struct nvme_ns_ids
 		memcpy(ids->uuid, c->uuid, 16);
 }
 
+/* How large a namespace is stands in one place, the record, because `ferry resize` changes it. The configuration says how large it is to
+ * be at first, and where its file is: another file is another disk, with a size of its own. */
+static void size_from_record(const struct served *g, struct served_ns *n, const struct served_ns *was)
+{
+	if (!g->journal.epoch || !was->blocks || n->backend != was->backend || n->block != was->block || strcmp(n->path, was->path))
+		return;
+	if (n->blocks && n->blocks != was->blocks)
+		log_warn("namespace %s of guest %s has %llu bytes; size= in the configuration was for its first start ('ferry resize' changes it)",
+			 n->from, g->name, (unsigned long long)(was->blocks * was->block));
+	n->blocks = was->blocks;
+}
+
 static void ns_from_config(struct serve *s, struct served *g, unsigned i, const struct cfg_ns *c)
 {
 	struct served_ns was = g->ns[i], *n = &g->ns[i];
@@ -154,8 +167,8 @@ static void ns_from_config(struct serve *s, struct served *g, unsigned i, const 
 		memcpy(n->ids.nguid, was.ids.nguid, 16);
 	if (known && !c->has_uuid)
 		memcpy(n->ids.uuid, was.ids.uuid, 16);
-	if (known && !n->blocks)
-		n->blocks = was.blocks;
+	if (known)
+		size_from_record(g, n, &was);
 }
 
 /* The first start gives epoch 1; every move, also one that came to nothing, a higher one. */
@@ -200,7 +213,7 @@ static void open_all(struct served *g, bool first)
 	struct err err = { "" };
 
 	for (unsigned i = 0; i < g->ns_count; i++)
-		if (!g->ns[i].ns && served_open_ns(g, &g->ns[i], first, &err)) {
+		if (!g->ns[i].ns && served_open_ns(g, &g->ns[i], SERVED_OPEN_START | (first ? SERVED_OPEN_FRESH : 0), &err)) {
 			trouble(g, &err);
 			return;
 		}
@@ -248,15 +261,28 @@ static void start_one(struct served *g)
 	g->out_recovering = g->out != NULL;
 }
 
+static bool sizes_known(const struct serve *s)
+{
+	for (unsigned i = 0; i < s->guests; i++)
+		for (unsigned k = 0; k < s->guest[i]->ns_count; k++)
+			if (!s->guest[i]->ns[k].blocks)
+				return false;
+	return true;
+}
+
+static int save_at_start(struct serve *s, struct err *err)
+{
+	int rc = store_save(s);
+
+	return rc ? err_set(err, rc, "cannot write %s/%s: %s", s->cfg.server.state_dir, record_name, strerror(-rc)) : 0;
+}
+
 int store_start(struct serve *s, struct err *err)
 {
-	int rc;
+	bool known = sizes_known(s);
+	int rc = save_at_start(s, err); /* identities first: a guest must see the same ones after the next restart */
 
-	/* Identities first: a guest must see the same ones after the next restart. */
-	rc = store_save(s);
-	if (rc)
-		return err_set(err, rc, "cannot write %s/%s: %s", s->cfg.server.state_dir, record_name, strerror(-rc));
-	for (unsigned i = 0; i < s->guests; i++)
+	for (unsigned i = 0; !rc && i < s->guests; i++)
 		start_one(s->guest[i]);
-	return 0;
+	return rc || known ? rc : save_at_start(s, err); /* the files have been looked at */
 }

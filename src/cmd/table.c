@@ -15,6 +15,12 @@ static const char about_status[] =
 static const char about_resolve[] =
 	"For a guest in doubt whose target server will never answer again (it burnt down): tells this server what happened there.\n"
 	"Saying something untrue makes two servers run one guest and destroys its data, so --force is needed.";
+static const char about_resize[] =
+	"Gives namespace NSID (1, 2, ... as the guest counts them) of a GUEST that runs here another SIZE, while it runs. Larger: the file\n"
+	"grows (sparse), a block device must have been made larger before; the guest gets NVMe's notice of a changed namespace and sees\n"
+	"the new capacity without a rescan (file systems are then grown in the guest). Smaller only with --shrink: whatever lies behind\n"
+	"the new end is gone. The size is kept in the server's record of guests and outlasts a restart; a move takes it along. Not while\n"
+	"the guest is being moved (exit code 3).";
 static const char about_guest[] =
 	"Runs the embedded guest in this process: memory, an NVMe driver and a workload that writes stamped blocks, reads them back\n"
 	"and checks every one. It prints its verdict (lost, invented, corrupt) when it is stopped.";
@@ -40,6 +46,7 @@ const struct command ferry_commands[] = {
 	{ "cancel", "GUEST", "cancel a move that is under way", NULL, cancel_opts, 1, 1, cmd_cancel },
 	{ "resolve", "GUEST", "tell a server in doubt what became of a guest (dangerous)", about_resolve, resolve_opts, 1, 1,
 	  cmd_resolve },
+	{ "resize", "GUEST NSID SIZE", "make a namespace of a running guest larger, or smaller", about_resize, resize_opts, 3, 3, cmd_resize },
 	{ "nvme", "", "send NVMe commands to a server's migration management controller", NULL, NULL, 0, 0, NULL,
 	  nvme_commands },
 	{ "vm", "", "start QEMU for a guest", NULL, NULL, 0, 0, NULL, vm_commands },

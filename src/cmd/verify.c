@@ -15,9 +15,9 @@
 
 struct verify_vals {
 	const char *backend, *socket, *device, *device_again;
-	const char *group, *tag, *id, *checklist, *report, *xfail, *store, *html;
+	const char *group, *tag, *id, *checklist, *report, *xfail, *store, *html, *ucis, *stubs;
 	uint64_t seed, timeout, quiet, mcs, again;
-	bool yes_destroy, verbose, has_seed, no_hmlm, by_message;
+	bool yes_destroy, verbose, has_seed, no_hmlm, by_message, gate, far;
 };
 _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 
@@ -34,6 +34,7 @@ _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 	OPT(V, device_again, "device-again", 0, OPT_STR, "DEV", "ioctl: the same again, to allow changes"), \
 	OPT(V, yes_destroy, "yes-destroy", 0, OPT_FLAG, NULL, "ioctl: and this too"), \
 	OPT(V, mcs, "mcs", 0, OPT_NUM, "N", "inprocess: migratable controllers", .dflt = "3"), \
+	OPT(V, far, "far", 0, OPT_FLAG, NULL, "inprocess: a second, smaller subsystem to move to"), \
 	OPT(V, no_hmlm, "no-hmlm", 0, OPT_FLAG, NULL, "inprocess: a subsystem without live migration"), \
 	OPT(V, by_message, "by-message", 0, OPT_FLAG, NULL, "inprocess: each access to a guest's memory by message, so that faults reach it")
 #define OPT_RUN \
@@ -44,9 +45,15 @@ _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 	OPT(V, xfail, "xfail", 0, OPT_STR, "FILE", "known failures: a line 'ID reason' each"), \
 	OPT(V, report, "report", 'r', OPT_STR, "LIST", "files to write: .json .xml (JUnit) .tap .html"), \
 	OPT(V, store, "store", 0, OPT_STR, "FILE", "SQLite file the run is added to, with its coverage"), \
+	OPT(V, gate, "gate", 0, OPT_FLAG, NULL, "fail when the run leaves holes in its coverage that this device could have filled"), \
 	OPT(V, verbose, "verbose", 'v', OPT_FLAG, NULL, "name passed and skipped tests too")
 
-static const struct opt o_coverage[] = { OPT(V, html, "html", 0, OPT_STR, "FILE", "write heat maps there too"), OPT_END };
+static const struct opt o_coverage[] = {
+	OPT(V, html, "html", 0, OPT_STR, "FILE", "write heat maps there too"),
+	OPT(V, ucis, "ucis", 0, OPT_STR, "FILE", "write the counts there as UCIS XML"),
+	OPT(V, stubs, "stubs", 0, OPT_STR, "FILE", "write a test in C for each hole there"),
+	OPT(V, gate, "gate", 0, OPT_FLAG, NULL, "fail when there are holes that could have been filled"), OPT_END
+};
 static const struct opt o_list[] = { OPT_CHOOSE, OPT_END };
 static const struct opt o_run[] = { OPT_DUT, OPT_CHOOSE, OPT_RUN, OPT_END };
 
@@ -92,14 +99,15 @@ static int open_sockets(struct dut *d, const char *list, struct err *err)
 
 static int open_dut(struct dut *d, const struct verify_vals *v, char *replay, size_t cap, struct err *err)
 {
-	struct verify_rig_cfg rig = { .mcs = (unsigned)v->mcs, .no_hmlm = v->no_hmlm, .by_message = v->by_message };
+	struct verify_rig_cfg rig = { .mcs = (unsigned)v->mcs, .no_hmlm = v->no_hmlm, .by_message = v->by_message, .far = v->far };
 
 	if (!strcmp(v->backend, "vfio-user")) {
 		snprintf(replay, cap, "--socket %s", v->socket ? v->socket : "");
 		return open_sockets(d, v->socket, err);
 	}
 	if (!strcmp(v->backend, "inprocess")) {
-		snprintf(replay, cap, "--backend inprocess --mcs %" PRIu64 "%s%s", v->mcs, v->no_hmlm ? " --no-hmlm" : "", v->by_message ? " --by-message" : "");
+		snprintf(replay, cap, "--backend inprocess --mcs %" PRIu64 "%s%s%s", v->mcs, v->no_hmlm ? " --no-hmlm" : "",
+			 v->by_message ? " --by-message" : "", v->far ? " --far" : "");
 		return verify_rig_open(d, &rig, err);
 	}
 	if (!strcmp(v->backend, "ioctl")) {
@@ -139,6 +147,17 @@ static int write_reports(const struct vrun *r, const char *list, struct err *err
 
 static uint64_t any_seed(void) { return vt_now_ns() % 1000000007; }
 
+static int judge_coverage(const struct cov *c, uint32_t caps)
+{
+	struct buf text = { 0 };
+	bool good = cov_gate(c, caps, &text) && !text.failed;
+
+	printf("%s%.*s", good ? "coverage: nothing is missing that can be reached\n" : "coverage is not what it must be:\n", (int)text.len,
+	       text.len ? (char *)text.data : "");
+	buf_fini(&text);
+	return good ? EXIT_FERRY_OK : EXIT_FERRY_FAILED;
+}
+
 static int run_suite(const struct verify_vals *v, struct dut *d, struct vrun_cfg *c, struct err *err)
 {
 	struct vrun r = { 0 };
@@ -151,6 +170,8 @@ static int run_suite(const struct verify_vals *v, struct dut *d, struct vrun_cfg
 		if (!rc && v->store)
 			rc = store_run(v->store, &r, c->cov, err);
 		code = vrun_good(&r) ? EXIT_FERRY_OK : EXIT_FERRY_FAILED;
+		if (v->gate && judge_coverage(c->cov, r.vt->caps) != EXIT_FERRY_OK)
+			code = EXIT_FERRY_FAILED;
 	}
 	if (rc)
 		fprintf(stderr, "ferry: %s\n", err->text);
@@ -221,33 +242,55 @@ static int write_text(const char *path, const struct buf *b, struct err *err)
 	return ok ? 0 : err_set(err, -EIO, "%s cannot be written: %s", path, strerror(errno));
 }
 
+/* What is written besides the list: by option, out of the same counts. */
+static int write_pages(const struct verify_vals *v, const struct cov *c, uint32_t caps, const struct cov_runs *runs, struct err *err)
+{
+	struct buf html = { 0 }, ucis = { 0 }, stubs = { 0 };
+	int rc = 0;
+
+	if (v->html) {
+		cov_html(c, caps, &html);
+		rc = write_text(v->html, &html, err);
+	}
+	if (!rc && v->ucis) {
+		cov_ucis(c, caps, runs, &ucis);
+		rc = write_text(v->ucis, &ucis, err);
+	}
+	if (!rc && v->stubs) {
+		cov_stubs_c(c, caps, &stubs);
+		rc = write_text(v->stubs, &stubs, err);
+	}
+	buf_fini(&html);
+	buf_fini(&ucis);
+	buf_fini(&stubs);
+	return rc;
+}
+
 static int cmd_coverage(const struct command *self, void *vals, int argc, char **argv)
 {
 	const struct verify_vals *v = vals;
 	struct err err = { "no memory" };
 	struct cov *c = cov_new();
-	struct buf text = { 0 }, page = { 0 };
-	unsigned runs = 0;
-	uint32_t caps = 0;
-	int rc = c ? 0 : -ENOMEM;
+	struct cov_runs runs = { .n = 0 };
+	struct buf text = { 0 };
+	uint32_t caps = argc ? 0 : UINT32_MAX; /* without a store: of a device that can everything, and has done nothing */
+	int rc = c ? 0 : -ENOMEM, code = EXIT_FERRY_OK;
 
 	(void)self;
 	for (int i = 0; !rc && i < argc; i++)
 		rc = store_coverage(argv[i], c, &caps, &runs, &err);
 	if (!rc) {
 		cov_holes(c, caps, &text);
-		printf("%u runs\n%.*s", runs, (int)text.len, (char *)text.data);
-		if (v->html) {
-			cov_html(c, caps, &page);
-			rc = write_text(v->html, &page, &err);
-		}
+		printf("%u runs\n%.*s", runs.n, (int)text.len, (char *)text.data);
+		rc = write_pages(v, c, caps, &runs, &err);
 	}
+	if (!rc && v->gate)
+		code = judge_coverage(c, caps);
 	if (rc)
 		fprintf(stderr, "ferry: %s\n", err.text);
 	buf_fini(&text);
-	buf_fini(&page);
 	cov_free(c);
-	return rc ? EXIT_FERRY_FAILED : EXIT_FERRY_OK;
+	return rc ? EXIT_FERRY_FAILED : code;
 }
 
 static json_object *load(const char *path)
@@ -352,6 +395,11 @@ static const char about_export[] =
 	"log is text; perfetto opens in ui.perfetto.dev; vcd in gtkwave (vcd2fst makes it small); pcapng in Wireshark and tshark, with\n"
 	"-X lua_script:tools/vfio-user.lua; sqlite makes the tables run, txn and txn_link. FILE must not be there yet.";
 
+static const char about_coverage[] =
+	"Every hole is named with the call that fills it, every point out of reach with the reason. --stubs writes these calls as tests that\n"
+	"compile (src/verify/aim.h). --ucis is for the tools that speak it. --gate fails for holes that could have been filled, and for a\n"
+	"reason that was refuted by a hit. Without a store everything is a hole.";
+
 const struct command verify_commands[] = {
 	{ "list", "", "print the tests and what they cover", NULL, o_list, 0, 0, cmd_list },
 	{ "run", "", "run the suite against a device", about_run, o_run, 0, 0, cmd_run },
@@ -364,6 +412,6 @@ const struct command verify_commands[] = {
 	{ "failures", "STORE", "what failed in all runs of a store, each defect once", NULL, NULL, 1, 1, cmd_verify_failures },
 	{ "report", "FILE.json", "say again what a run found, with the readings it took", NULL, NULL, 1, 1, cmd_report },
 	{ "diff", "A.json B.json", "compare the verdicts of two runs", NULL, NULL, 2, 2, cmd_diff },
-	{ "coverage", "STORE...", "add up the coverage of all runs of stores and list the holes", NULL, o_coverage, 1, 64, cmd_coverage },
+	{ "coverage", "[STORE...]", "add up the coverage of all runs of stores and list the holes", about_coverage, o_coverage, 0, 64, cmd_coverage },
 	{ .name = NULL }
 };

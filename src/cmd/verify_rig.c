@@ -12,7 +12,7 @@
 #include "host/port_loop.h"
 #include "verify/inject.h"
 
-enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000 };
+enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000, FAR_QUEUES = 4, FAR_BLOCKS = 8192, FAR_NSID = 50 };
 
 struct vrig_side {
 	struct vrig *rig;
@@ -29,7 +29,7 @@ struct vrig_side {
 struct vrig {
 	struct loop *loop;
 	struct env *env;
-	struct nvme_subsys *ss;
+	struct nvme_subsys *ss, *far;	/* far: NULL, there is one only */
 	struct vrig_side side[DUT_CTRLS];
 	unsigned sides;
 	struct dut *dut;
@@ -195,6 +195,8 @@ static bool pump(void *ctx)
 
 	any |= answer_all(r);
 	r->turn++;
+	if (r->far)
+		any |= nvme_subsys_poll(r->far);
 	for (unsigned i = 0; i < r->sides; i++) {
 		struct device *d = nvme_ctrl_device(r->side[i].ctrl);
 
@@ -239,6 +241,8 @@ static void rig_close(struct dut *d)
 		if (d->ctrl[i].port)
 			d->ctrl[i].port->ops->close(d->ctrl[i].port);
 	}
+	if (r->far)
+		nvme_subsys_free(r->far);
 	if (r->ss)
 		nvme_subsys_free(r->ss);
 	if (r->env)
@@ -320,23 +324,22 @@ static struct blk *late_open(struct blk *below, uint64_t seed, struct err *err)
 
 /* ---- the subsystem */
 
-static struct nvme_ns *add_ns(struct vrig *r, uint32_t nsid, struct err *err)
+static struct nvme_ns *add_ns(struct nvme_subsys *ss, uint32_t nsid, uint64_t blocks, struct err *err)
 {
 	struct nvme_ns_ids ids = { .nguid = { 0xfe, 0x44, 0x79, (uint8_t)nsid }, .uuid = { 0xaa, (uint8_t)nsid } };
-	struct blk *b = late_open(blk_ram_open(BLOCK, BLOCKS, err), nsid, err);
+	struct blk *b = late_open(blk_ram_open(BLOCK, blocks, err), nsid, err);
 
-
-	return b ? nvme_ns_add(r->ss, nsid, b, &ids, err) : NULL;
+	return b ? nvme_ns_add(ss, nsid, b, &ids, err) : NULL;
 }
 
-static int add_side(struct vrig *r, struct dut *d, bool mmc, bool by_message, struct err *err)
+static int add_side(struct vrig *r, struct dut *d, struct nvme_subsys *ss, bool mmc, bool by_message, struct err *err)
 {
-	struct nvme_ctrl_cfg c = { .mmc = mmc };
+	struct nvme_ctrl_cfg c = { .mmc = mmc, .max_ioq = ss == r->far && !mmc ? FAR_QUEUES : 0 };
 	struct vrig_side *s = &r->side[r->sides];
 
 	s->rig = r;
 	list_init(&s->held);
-	s->ctrl = nvme_ctrl_new(r->ss, &c, err);
+	s->ctrl = nvme_ctrl_new(ss, &c, err);
 	if (!s->ctrl)
 		return -EIO;
 	nvme_ctrl_set_online(s->ctrl, true);
@@ -353,13 +356,13 @@ static int add_side(struct vrig *r, struct dut *d, bool mmc, bool by_message, st
 /* Every MC has a namespace of its own under NSID 1 and shares the one it knows as 2; the MMC sees all, under other numbers. */
 static int add_namespaces(struct vrig *r, unsigned first, struct err *err) /* first: of the MCs */
 {
-	struct nvme_ns *shared = add_ns(r, 100, err);
+	struct nvme_ns *shared = add_ns(r->ss, 100, BLOCKS, err);
 	int rc = shared ? 0 : -ENOMEM;
 
 	for (unsigned k = 0; !rc && k < first; k++)
 		rc = nvme_ctrl_attach(r->side[k].ctrl, 100, shared);
 	for (unsigned i = first; !rc && i < r->sides; i++) {
-		struct nvme_ns *own = add_ns(r, 10 + i, err);
+		struct nvme_ns *own = add_ns(r->ss, 10 + i, BLOCKS, err);
 
 		rc = own ? nvme_ctrl_attach(r->side[i].ctrl, 1, own) : -ENOMEM;
 		if (!rc)
@@ -370,9 +373,27 @@ static int add_namespaces(struct vrig *r, unsigned first, struct err *err) /* fi
 	return rc;
 }
 
+static int add_far(struct vrig *r, struct dut *d, struct err *err)
+{
+	struct nvme_subsys_cfg c = { .env = r->env, .max_udmq = 1 };
+	struct nvme_ns *ns;
+	int rc;
+
+	snprintf(c.nqn, sizeof(c.nqn), "nqn.2026-01.org.ferry:far");
+	r->far = nvme_subsys_new(&c, err);
+	rc = r->far ? add_side(r, d, r->far, true, false, err) : -ENOMEM;
+	if (!rc)
+		rc = add_side(r, d, r->far, false, false, err);
+	ns = rc ? NULL : add_ns(r->far, FAR_NSID, FAR_BLOCKS, err);
+	if (!ns)
+		return rc ? rc : -ENOMEM;
+	rc = nvme_ctrl_attach(r->side[r->sides - 1].ctrl, 1, ns);
+	return rc ? rc : nvme_ctrl_attach(r->side[r->sides - 2].ctrl, FAR_NSID, ns);
+}
+
 int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err *err)
 {
-	unsigned mcs = MIN(cfg->mcs ? cfg->mcs : 3u, (unsigned)DUT_CTRLS - MMCS);
+	unsigned mcs = MIN(cfg->mcs ? cfg->mcs : 3u, (unsigned)DUT_CTRLS - MMCS - 2 * cfg->far);
 	struct nvme_subsys_cfg c = { .no_hmlm = cfg->no_hmlm, .max_udmq = cfg->max_udmq ? cfg->max_udmq : (uint16_t)MAX(mcs - 1, 1u) };
 	struct vrig *r = calloc(1, sizeof(*r));
 	int rc;
@@ -380,8 +401,9 @@ int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err 
 	if (!r)
 		return err_set(err, -ENOMEM, "no memory");
 	*d = (struct dut){ .backend = "inprocess", .pump = pump, .ctx = r, .close = rig_close,
-			   .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | DUT_AGAIN | (cfg->by_message ? DUT_ACCESS : 0) };
-	snprintf(d->about, sizeof(d->about), "ferry's own device in this process, %u MCs%s", mcs, cfg->by_message ? ", memory by message" : "");
+			   .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | (cfg->by_message ? DUT_ACCESS : 0) };
+	snprintf(d->about, sizeof(d->about), "ferry's own device in this process, %u MCs%s%s", mcs, cfg->by_message ? ", memory by message" : "",
+		 cfg->far ? ", and a smaller subsystem" : "");
 	r->dut = d;
 	rig_of_dut = r;
 	r->loop = loop_new(err);
@@ -391,11 +413,13 @@ int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err 
 	r->ss = r->env ? nvme_subsys_new(&c, err) : NULL;
 	rc = r->ss ? 0 : -ENOMEM;
 	for (unsigned i = 0; !rc && !cfg->no_hmlm && i < MMCS; i++)
-		rc = add_side(r, d, true, false, err);
+		rc = add_side(r, d, r->ss, true, false, err);
 	for (unsigned i = 0; !rc && i < mcs; i++)
-		rc = add_side(r, d, false, cfg->by_message, err);
+		rc = add_side(r, d, r->ss, false, cfg->by_message, err);
 	if (!rc)
 		rc = add_namespaces(r, cfg->no_hmlm ? 0 : MMCS, err);
+	if (!rc && cfg->far)
+		rc = add_far(r, d, err);
 	if (rc)
 		dut_close(d);
 	return rc;

@@ -1,5 +1,5 @@
 /* Commands: arena, submission, completion, time-outs. A controller that answers nonsense or not at all costs its commands, never
- * the program: unknown CIDs are counted and dropped, an overdue command gives the controller up.
+ * the program: unknown CIDs are counted and dropped, an overdue command gives the controller up (and a reset may bring it back).
  */
 #include "host/hnvme_in.h"
 
@@ -124,6 +124,7 @@ void hnvme_give_up(struct hnvme *h, int rc)
 	if (h->state == HNVME_DEAD)
 		return;
 	h->state = HNVME_DEAD;
+	h->revive_ns = env_now_ns(h->cfg.env) + NS_PER_S;
 	/* Best effort: a disabled controller writes no more into memory whose owner believes the command is over. */
 	h->port->ops->reg_write(h->port, NVME_REG_CC, 4, 0);
 	for (unsigned i = 0; i <= h->queues_made; i++)
@@ -133,11 +134,19 @@ void hnvme_give_up(struct hnvme *h, int rc)
 int hnvme_queue_make(struct hnvme *h, unsigned qid, uint32_t size)
 {
 	struct hnvme_queue *q = &h->queue[qid];
-	uint8_t *sq = hnvme_mem(h, size * sizeof(struct nvme_sqe)), *cq = hnvme_mem(h, size * sizeof(struct nvme_cqe));
+	uint8_t *sq = h->mem + q->q.sq_off, *cq = h->mem + q->q.cq_off;
 
-	q->prps = hnvme_mem(h, (size_t)size * HNVME_PRPS * 8);
-	q->by_cid = calloc(size, sizeof(*q->by_cid));
-	q->cids = calloc(size, sizeof(*q->cids));
+	if (!q->prps) { /* else this is a controller that comes back: the same memory again */
+		sq = hnvme_mem(h, size * sizeof(struct nvme_sqe));
+		cq = hnvme_mem(h, size * sizeof(struct nvme_cqe));
+		q->prps = hnvme_mem(h, (size_t)size * HNVME_PRPS * 8);
+		free(q->by_cid);
+		free(q->cids);
+		q->by_cid = calloc(size, sizeof(*q->by_cid));
+		q->cids = calloc(size, sizeof(*q->cids));
+	} else {
+		size = MIN(size, q->q.size);
+	}
 	if (!sq || !cq || !q->prps || !q->by_cid || !q->cids)
 		return -ENOMEM;
 	hqueue_init(&q->q, h->mem, qid, size, (uint64_t)(sq - h->mem), (uint64_t)(cq - h->mem));
@@ -175,7 +184,7 @@ int hnvme_submit(struct hnvme *h, unsigned qid, struct hnvme_cmd *c)
 {
 	struct hnvme_queue *q;
 
-	if (h->state == HNVME_DEAD || h->state == HNVME_NEW)
+	if (h->state == HNVME_DEAD || h->state == HNVME_NEW || (h->state == HNVME_STARTING && c != &h->boot))
 		return -ENODEV;
 	if (qid > h->io_queues || (qid && h->state != HNVME_READY))
 		return -EINVAL;
@@ -261,6 +270,8 @@ bool hnvme_poll(struct hnvme *h)
 
 	if (h->port->ops->poll)
 		busy = h->port->ops->poll(h->port);
+	if (h->cfg.revive && (h->reviving || h->state == HNVME_DEAD))
+		busy |= hnvme_revive(h);
 	if (h->state == HNVME_NEW || h->state == HNVME_DEAD)
 		return busy;
 	for (unsigned i = 0; i <= h->queues_made && h->state != HNVME_DEAD; i++)
@@ -274,6 +285,16 @@ bool hnvme_poll(struct hnvme *h)
 		}
 	}
 	return busy;
+}
+
+bool hnvme_ready(const struct hnvme *h) { return h->state == HNVME_READY; }
+
+void hnvme_hold(struct hnvme *h) { h->holds++; }
+
+void hnvme_release(struct hnvme *h)
+{
+	CHECK(h->holds);
+	h->holds--;
 }
 
 unsigned hnvme_io_queues(const struct hnvme *h) { return h->io_queues; }

@@ -21,6 +21,7 @@ struct hnvme_cfg {
 	int mem_fd;			/* -1: anonymous memory. Else a shared file of mem_bytes (for a port over a socket) */
 	uint64_t timeout_ns;		/* for enable and for each command; 0: 10 s. An overdue command completes with rc -ETIMEDOUT and
 					 * the controller is given up (every later command -ENODEV) */
+	bool revive;			/* one that was given up is reset and started again, by hnvme_poll, every second until it works */
 };
 
 struct hnvme_cmd {
@@ -44,6 +45,11 @@ int hnvme_start(struct hnvme *, struct err *);
 /* qid 0 admin. 0; -EAGAIN queue full (nothing happened); -ENODEV; -EINVAL data not in the arena. */
 int hnvme_submit(struct hnvme *, unsigned qid, struct hnvme_cmd *);
 bool hnvme_poll(struct hnvme *);		/* true if anything completed */
+bool hnvme_ready(const struct hnvme *);
+/* Whoever keeps something in the controller (a data queue, a suspension) holds the driver as long: it is not revived before all have let
+ * go. Afterwards what they had is gone, and its numbers may be somebody else's. Each hold is released once. */
+void hnvme_hold(struct hnvme *);
+void hnvme_release(struct hnvme *);
 unsigned hnvme_io_queues(const struct hnvme *);
 const struct nvme_id_ctrl *hnvme_id(const struct hnvme *);
 uint32_t hnvme_max_transfer(const struct hnvme *); /* bytes, from MDTS */

@@ -49,11 +49,15 @@ struct hnvme {
 	void *event_ctx;
 	uint64_t strays;		/* completions that belong to no command */
 	struct err why;			/* of HNVME_DEAD */
+	bool reviving;			/* started once before, and given up */
+	unsigned holds;
+	uint64_t revive_ns;		/* not before */
 };
 
 int hnvme_queue_make(struct hnvme *, unsigned qid, uint32_t size);	/* 0, -ENOMEM */
 void hnvme_give_up(struct hnvme *, int rc);				/* everything out completes with rc; nothing more is taken */
 void hnvme_arm_events(struct hnvme *);
+bool hnvme_revive(struct hnvme *);					/* true if anything was done */
 static inline uint64_t hnvme_iova(const void *p) { return (uint64_t)(uintptr_t)p; }
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "base/log.h"
 #include "base/step.h"
 #include "host/hmlm.h"
 
@@ -156,8 +157,7 @@ static int run(struct hnvme *h, struct err *err)
 	STEP_BEGIN(h->at);
 	if ((rc = look(h, err)))
 		return rc;
-	h->boot_page = hnvme_mem(h, HNVME_PAGE);
-	if (!h->boot_page)
+	if (!h->boot_page && !(h->boot_page = hnvme_mem(h, HNVME_PAGE)))
 		return err_set(err, -ENOMEM, "no memory for Identify");
 	if ((rc = h->port->ops->reg_write(h->port, NVME_REG_CC, 4, 0)))
 		return err_set(err, rc, "the controller could not be reset");
@@ -219,4 +219,35 @@ int hnvme_start(struct hnvme *h, struct err *err)
 		hnvme_give_up(h, rc);
 	}
 	return rc;
+}
+
+static void start_over(struct hnvme *h)
+{
+	h->state = HNVME_NEW;
+	h->reviving = true;
+	h->at = 0;
+	h->boot_out = false;
+	h->io_queues = h->queues_made = h->want = 0;
+}
+
+/* The reset ends all that commands had made in the controller. Whoever made it has heard that its commands failed, and must have let
+ * go: a queue number that he still means to delete would be the next one's. */
+bool hnvme_revive(struct hnvme *h)
+{
+	int rc;
+
+	if (h->state == HNVME_DEAD) {
+		if (h->holds || env_now_ns(h->cfg.env) < h->revive_ns)
+			return false;
+		start_over(h);
+	}
+	rc = run(h, &h->why);
+	if (rc == -EAGAIN)
+		return false;
+	h->reviving = false;
+	if (rc)
+		hnvme_give_up(h, rc);
+	else
+		log_warn("NVMe driver: the controller was reset and works again");
+	return true;
 }

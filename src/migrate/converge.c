@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "spec/nvme.h"
+
 enum { STUCK_MAX = 20 };
 
 static const double tau_s = 0.5;	/* smoothing: a sample of this length counts for 63 % */
@@ -73,6 +75,8 @@ uint64_t conv_bound_ns(const struct conv_in *in, uint64_t all)
 	rounds = 3 * (2 + log(MAX((double)all / MAX(goal, 1.0), 1.0)) / log(1 / shrink_enough));
 	return to_ns(15 * whole + rounds * (double)in->fixed_ns);
 }
+
+uint64_t conv_waiting_max(const struct conv_in *in) { return conv_limit(in->now.rate, 2) * NVME_RATE_PATIENCE_S; }
 
 static void say(struct conv_out *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void say(struct conv_out *o, const char *fmt, ...)

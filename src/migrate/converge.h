@@ -55,5 +55,7 @@ uint64_t conv_limit(double rate, unsigned step);
  * `all` bytes of blocks and memory. Whatever the guest does, as long as it can only dirty them as fast as it is allowed to write.
  * UINT64_MAX: there is none (no rate known, or the lowest limit is too high for this link). */
 uint64_t conv_bound_ns(const struct conv_in *, uint64_t all);
+/* Under the limits that it reckons with: how much the guest may have waiting before some gets through in spite of them. */
+uint64_t conv_waiting_max(const struct conv_in *);
 
 #endif

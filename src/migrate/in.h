@@ -90,6 +90,7 @@ struct in_session {
 	uint32_t piece, zero_blocks;	/* bytes of a write; blocks of a Write Zeroes */
 	uint8_t *page;
 	struct mcmd cmd;
+	bool holds;			/* the driver: something of ours is in the controller */
 
 	/* applying */
 	struct link_msg msg;
@@ -135,6 +136,7 @@ int in_place_run(struct in_session *);	/* step: journal, place, VM, controller s
 
 /* ---- in_apply.c */
 int in_apply_init(struct in_session *);
+void in_let_go(struct in_session *);		/* of the driver (hnvme_hold); harmless twice */
 void in_apply_fini(struct in_session *);
 int in_slots_poll(struct in_session *);	/* 0; -errno: a write failed */
 bool in_slots_idle(const struct in_session *);

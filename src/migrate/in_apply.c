@@ -16,6 +16,8 @@ int in_apply_init(struct in_session *s)
 {
 	struct hnvme *h = s->m->site.mmc;
 
+	hnvme_hold(h);
+	s->holds = true;
 	s->piece = MIN(hnvme_max_transfer(h), (uint32_t)FRAME_PIECE_MAX);
 	s->page = hnvme_mem(h, 4096);
 	s->image = malloc(FRAME_STATE_MAX);
@@ -29,10 +31,18 @@ int in_apply_init(struct in_session *s)
 	return s->page && s->image ? 0 : -ENOMEM;
 }
 
+void in_let_go(struct in_session *s)
+{
+	if (s->holds)
+		hnvme_release(s->m->site.mmc);
+	s->holds = false;
+}
+
 void in_apply_fini(struct in_session *s)
 {
 	struct hnvme *h = s->m->site.mmc;
 
+	in_let_go(s);
 	for (unsigned i = 0; i < IN_SLOTS; i++)
 		if (s->slot[i].buf)
 			hnvme_mem_free(h, s->slot[i].buf, s->piece);

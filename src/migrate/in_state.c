@@ -153,10 +153,13 @@ int in_start_run(struct in_session *s)
 	if (rc)
 		return rc;
 	s->owned_ns = in_now(s->m);
+	/* Nothing of ours is in the controller from here on but a suspension. A driver that gave the controller up comes back when nobody holds
+	 * it, and the reset has then resumed the guest's controller already. */
+	in_let_go(s);
 	for (;;) {
 		hmlm_resume(mcmd_prep(&s->cmd, "Resume", NULL, 0), s->guest.cntlid);
 		STEP_WAIT(s->at, mcmd_run(&s->cmd, h, 0));
-		if (!mcmd_result(&s->cmd, &err))
+		if (!mcmd_result(&s->cmd, &err) || s->cmd.status == NVME_CTRL_NOT_SUSPENDED)
 			break;
 		stuck(s, err.text);
 		STEP_WAIT(s->at, in_now(s->m) >= s->retry_ns);

@@ -182,6 +182,7 @@ void move_out_free(struct move_out *o)
 		abandon(o);
 		return;
 	}
+	hnvme_release(o->mmc);
 	out_pump_fini(o);
 	if (o->page)
 		hnvme_mem_free(o->mmc, o->page, 4096);
@@ -225,6 +226,7 @@ static struct move_out *make(const struct move_site *site, const struct move_pla
 		free(o);
 		return NULL;
 	}
+	hnvme_hold(o->mmc);
 	return o;
 }
 

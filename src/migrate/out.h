@@ -228,7 +228,6 @@ void out_conv_in(struct move_out *, struct conv_in *);
 int out_stream_begin(struct move_out *);	/* step */
 int out_stream_poll(struct move_out *);		/* bytes onto the link, leave to stop. 0; -errno */
 void out_stream_allow(struct move_out *, bool may_stop);
-int out_stream_image(struct move_out *);	/* processors stand: what the VMM does not carry. -EAGAIN */
 int out_stream_end(struct move_out *);		/* step: touches, the rest, the end told */
 int out_stream_undo(struct move_out *);		/* step (sub_at) */
 

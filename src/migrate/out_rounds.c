@@ -89,7 +89,8 @@ static void promise(struct move_out *o, const struct conv_in *in)
 			  in->now.rate / (double)MIB);
 	else
 		out_event(o, "decision", "whatever the guest writes to its disks, the stop comes within %.1f s at %.1f MiB/s, because its writes "
-			  "may be slowed down", (double)bound / 1e9, in->now.rate / (double)MIB);
+			  "may be slowed down (unless more than %.0f MiB of them wait at a time: none waits longer than %d s)", (double)bound / 1e9,
+			  in->now.rate / (double)MIB, (double)conv_waiting_max(in) / (double)MIB, NVME_RATE_PATIENCE_S);
 }
 
 static void decide(struct move_out *o, struct conv_out *out)

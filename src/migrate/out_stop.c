@@ -178,8 +178,6 @@ int out_stop_run(struct move_out *o)
 	o->retreat_wanted = o->collected = o->state_done = o->judged = false;
 	o->pause_ns = o->stands ? o->stands_ns : out_now(o);
 	STEP_WAIT(o->at, (rc = pause_vm(o)) != -EAGAIN);
-	if (!rc && o->stream_live)
-		STEP_WAIT(o->at, (rc = out_stream_image(o)) != -EAGAIN);
 	if (rc)
 		return rc;
 	o->sub_at = 0;

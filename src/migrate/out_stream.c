@@ -53,7 +53,7 @@ static uint64_t allowed(struct move_out *o, const struct vm_stream *s)
 
 	if (!o->plan.force)
 		ns = MIN(ns, MAX(ALLOWED_MAX_NS, o->plan.downtime_ns));
-	if (!o->may_stop)
+	if (!o->may_stop || o->log_broken) /* lost this very moment: any block may be behind, and a stop cannot be taken back */
 		return 0;
 	if (now < o->stream_grow_ns)
 		return ns;
@@ -139,6 +139,17 @@ int out_stream_poll(struct move_out *o)
 	return MIN(rc, 0);
 }
 
+static int image(struct move_out *o)
+{
+	struct err err = { "" };
+	int64_t n = o->vm->ops->image(o->vm, o->vm_image, VM_IMAGE_MAX, &err);
+
+	if (n < 0)
+		return out_fail(o, (int)n, "what the VM does not carry could not be read from it: %s", err.text);
+	o->vm_image_len = (uint32_t)n;
+	return 0;
+}
+
 /* The processors stand and the controller is suspended: nothing is written any more. */
 int out_stream_end(struct move_out *o)
 {
@@ -152,6 +163,9 @@ int out_stream_end(struct move_out *o)
 	STEP_WAIT(o->stream_at, (rc = o->vm->ops->stream_finish(o->vm, &err)) != -EAGAIN);
 	if (rc)
 		return out_fail(o, rc, "the VM could not send the rest of itself: %s", err.text);
+	rc = image(o);
+	if (rc)
+		return rc;
 	/* All is in the stream now; what cannot be read at once is not there. */
 	STEP_WAIT(o->stream_at, (rc = carry(o)) <= 0 && (rc || o->stream_over || my_turn(o)));
 	if (rc)
@@ -161,17 +175,6 @@ int out_stream_end(struct move_out *o)
 		return rc;
 	o->stream_sent = true;
 	STEP_END(o->stream_at);
-}
-
-int out_stream_image(struct move_out *o)
-{
-	struct err err = { "" };
-	int64_t n = o->vm->ops->image(o->vm, o->vm_image, VM_IMAGE_MAX, &err);
-
-	if (n < 0)
-		return n == -EAGAIN ? -EAGAIN : out_fail(o, (int)n, "what the VM does not carry could not be read from it: %s", err.text);
-	o->vm_image_len = (uint32_t)n;
-	return 0;
 }
 
 /* The guest goes on; then nobody need be told of pages any more. */

@@ -518,6 +518,9 @@ WIRE_STRUCT(nvme_fid_cdq_data, 512, NVME_FID_CDQ_DATA);
 	X(34, uint8_t, bw_r) X(35, uint8_t, bw_w) A(36, 476, rsvd36) A(512, 512, vs)
 WIRE_STRUCT(nvme_rate_limit, 1024, NVME_RATE_LIMIT);
 enum { NVME_RLC_RLE = 1 << 15 };
+/* Ours, not the book's: no command is held longer for want of tokens, or the guest's driver takes its controller for broken (Linux after
+ * 30 s). A host that limits must reckon with it: so many seconds' worth of the limit may wait, more gets through. */
+enum { NVME_RATE_PATIENCE_S = 5 };
 
 #define NVME_DSM_RANGE(X, A) X(0, le32, cattr) X(4, le32, nlb) X(8, le64, slba)
 WIRE_STRUCT(nvme_dsm_range, 16, NVME_DSM_RANGE);

@@ -40,6 +40,17 @@
 	I("NVM21_4_3_1_02", "B-PRP-2", SHALL, "Base 2.1 4.3.1", "PRP2 or a list entry with an offset => 0/13h", "PRP Offset Invalid or Invalid Field") \
 	I("NVM21_4_3_1_03", "B-PRP-3", SHALL, "Base 2.1 4.3.1", "Only the bytes asked for are written", NULL) \
 	I("NVM21_4_3_1_04", "B-PRP-4", SHALL, "Base 2.1 4.3.1", "A PRP that points at nothing fails the command, not the controller", NULL) \
+	I("NVM21_4_3_2_01", "B-SGL-1", SHALL, "Base 2.1 4.3.2", "Where SGLS says so, one SGL data block descriptor moves a command's data", NULL) \
+	I("NVM21_4_3_2_02", "B-SGL-2", SHALL, "Base 2.1 4.3.2", "Segments are followed in order, and only the bytes named are touched", NULL) \
+	I("NVM21_4_3_2_03", "B-SGL-3", SHALL, "Base 2.1 4.3.2", "A bit bucket discards what is read and is ignored for what is written", NULL) \
+	I("NVM21_4_3_2_04", "B-SGL-4", SHALL, "Base 2.1 4.3.2", "A descriptor type that is not supported or reserved => 0/11h", "SGL Descriptor Type Invalid or Invalid Field") \
+	I("NVM21_4_3_2_05", "B-SGL-5", SHALL, "Base 2.1 4.3.2", "A segment descriptor of length 0, not of whole descriptors, or where none may be => 0/0Dh", "where the number is the trouble too: 0/0Eh") \
+	I("NVM21_4_3_2_06", "B-SGL-6", SHALL, "Base 2.1 4.3.2", "Descriptors for fewer bytes than the data => 0/0Fh; for more too, unless SGLS bit 18 allows it", NULL) \
+	I("NVM21_4_3_2_07", "B-SGL-7", SHALL, "Base 2.1 3.3.3.1", "PSDT 11b, and SGLs where SGLS says there are none => 0/02h", NULL) \
+	I("NVM21_3_4_2_01", "B-FUSE-1", SHALL, "Base 2.1 3.4.2", "A fused operation FUSES does not name is not carried out and changes nothing", "Invalid Field, Missing or Failed Fused Command") \
+	I("NVM21_3_4_2_02", "B-FUSE-2", SHALL, "Base 2.1 3.4.2", "Compare and Write fused: both succeed, in order, and the data is there", NULL) \
+	I("NVM21_3_4_2_03", "B-FUSE-3", SHALL, "Base 2.1 3.4.2", "When the first of a fused pair fails the second => 0/09h and nothing is written", NULL) \
+	I("NVM21_3_4_2_04", "B-FUSE-4", SHALL, "Base 2.1 3.4.2", "Half of a fused pair => 0/0Ah; FUSE 11b => 0/02h", "without fused operations a half may be an Invalid Field") \
 	I("NVMCS12_3_3_01", "B-IO-1", SHALL, "NVM CS 1.2 3.3", "What was written is read back", NULL) \
 	I("NVMCS12_3_3_02", "B-IO-2", SHALL, "NVM CS 1.2 3.3", "A range beyond NSZE => 0/80h and nothing is changed", NULL) \
 	I("NVMCS12_3_3_03", "B-IO-3", SHALL, "NVM CS 1.2 3.3", "A namespace that is not active => 0/0Bh", NULL) \

@@ -1,8 +1,11 @@
-/* Counting. The page and the hole list are in cover_page.c. */
-#include "verify/cover.h"
-
+/* The points: fields by class, operations by status, and the crosses, which are rows of a table with lists for dimensions. What counts them
+ * is in cover_see.c and cover_data.c, what excuses them in cover_why.c, the page and the hole list in cover_page.c.
+ */
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "base/check.h"
+#include "verify/cover_in.h"
 
 const char *const cov_statuses[VOP_COUNT] = {
 	[VOP_CDQ_CREATE] = "OK IF PRP 1F 38", [VOP_CDQ_DELETE] = "OK 37", [VOP_LOG] = "OK IF 37 39 3B", [VOP_TRACK_MEM] = "OK IF 1F 38 39",
@@ -13,22 +16,186 @@ const char *const cov_statuses[VOP_COUNT] = {
 
 static const struct { const char *word; uint16_t status; } words[] = {
 	{ "OK", S_OK }, { "IF", S_IF }, { "SEQ", S_SEQ }, { "PRP", S_PRP }, { "1F", S_1F }, { "37", S_37 }, { "38", S_38 }, { "39", S_39 },
-	{ "3A", S_3A }, { "3B", S_3B }, { "0D", S_NOSAVE }, { "80", S_LBA }, { "0B", S_NS }
+	{ "3A", S_3A }, { "3B", S_3B }, { "0D", S_NOSAVE }, { "80", S_LBA }, { "0B", S_NS }, { "XFER", S_XFER }
 };
 
-struct cov {
-	struct cov_point *p;
-	uint64_t *hits;
-	unsigned n, cap;
-	/* number of the first point of a kind that is found by arithmetic */
-	unsigned field[VF_COUNT][VB_COUNT], state[VOP_COUNT][MS_COUNT], pair[VOP_COUNT][VOP_COUNT];
-	enum vop last;
+static bool has_word(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (const char *p = list; (p = strstr(p, word)); p += n)
+		if ((p == list || p[-1] == ' ') && (!p[n] || p[n] == ' '))
+			return true;
+	return false;
+}
+
+bool cov_word_is(const char *list, unsigned status)
+{
+	for (unsigned w = 0; w < ARRAY_LEN(words); w++)
+		if (words[w].status == status && has_word(list, words[w].word))
+			return true;
+	return false;
+}
+
+const char *cov_kind_name(unsigned k)
+{
+#define NAME_(n, text, percent) text,
+	static const char *const name[] = { COV_KIND_LIST(NAME_) };
+
+	return k < COV_KINDS ? name[k] : "?";
+}
+
+unsigned cov_kind_target(unsigned k)
+{
+#define TARGET_(n, text, percent) percent,
+	static const uint8_t target[] = { COV_KIND_LIST(TARGET_) };
+
+	return k < COV_KINDS ? target[k] : 100;
+}
+
+/* ---- dimensions */
+
+#define TEXT_(n, t) t,
+#define DIM_(list, prefix)                                                                              \
+	static const char *const text_##list[] = { list(TEXT_) }, *const code_##list[] = { list(prefix) }; \
+	static const struct cov_dim dim_##list = { text_##list, code_##list, ARRAY_LEN(text_##list) };
+#define CODE_CP_(n, t) "CP_" #n,
+#define CODE_CH_(n, t) "CH_" #n,
+#define CODE_CD_(n, t) "CD_" #n,
+#define CODE_CS_(n, t) "CS_" #n,
+#define CODE_CQ_(n, t) "CQ_" #n,
+#define CODE_CT_(n, t) "CT_" #n,
+#define CODE_CI_(n, t) "CI_" #n,
+#define CODE_CW_(n, t) "CW_" #n,
+#define CODE_CL_(n, t) "CL_" #n,
+#define CODE_CM_(n, t) "CM_" #n,
+#define CODE_CE_(n, t) "CE_" #n,
+#define CODE_CU_(n, t) "CU_" #n,
+#define CODE_CN_(n, t) "CN_" #n,
+#define CODE_CR_(n, t) "CR_" #n,
+#define CODE_CB_(n, t) "CB_" #n,
+#define CODE_CF_(n, t) "CF_" #n,
+#define CODE_MS_(n, t) "MS_" #n,
+DIM_(COV_PHASES, CODE_CP_)
+DIM_(COV_HEADERS, CODE_CH_)
+DIM_(COV_DATAS, CODE_CD_)
+DIM_(COV_SHAPES, CODE_CS_)
+DIM_(COV_QUEUES, CODE_CQ_)
+DIM_(COV_PHASE_TAGS, CODE_CT_)
+DIM_(COV_IENS, CODE_CI_)
+DIM_(COV_SHARED, CODE_CW_)
+DIM_(COV_LOGS, CODE_CL_)
+DIM_(COV_MODS, CODE_CM_)
+DIM_(COV_EXTENTS, CODE_CE_)
+DIM_(COV_FILLS, CODE_CU_)
+DIM_(COV_LEARNS, CODE_CN_)
+DIM_(COV_RESETS, CODE_CR_)
+DIM_(COV_SIDES, CODE_CB_)
+DIM_(COV_FAULTS, CODE_CF_)
+DIM_(MSTATES, CODE_MS_)
+#define OP_TEXT_(name, opc, mask, val, text) #name,
+#define OP_CODE_(name, opc, mask, val, text) "VOP_" #name,
+static const char *const text_ops[] = { VOPS(OP_TEXT_) }, *const code_ops[] = { VOPS(OP_CODE_) };
+static const struct cov_dim dim_ops = { text_ops, code_ops, VOP_COUNT };
+
+/* ---- what cannot be, by rule */
+
+static bool no_cell(const uint8_t *d) { return !model_cell((enum vop)d[0], (enum mstate)d[1])[0]; }
+
+/* Write and Copy name one range or several by themselves; a whole namespace fits a command without data. */
+static bool no_extent(const uint8_t *d)
+{
+	enum cov_extent e = d[2];
+
+	switch ((enum cov_mod)d[1]) {
+	case CM_WRITE: return e == CE_RANGES || e == CE_WHOLE;
+	case CM_WZ:
+	case CM_WU: return e == CE_RANGES;
+	case CM_COPY: return e == CE_WHOLE;
+	case CM_FORMAT: return e != CE_WHOLE;
+	default: return false;
+	}
+}
+
+/* No event comes of an empty log. */
+static bool no_fill(const uint8_t *d) { return d[0] == CU_EMPTY && d[1] != CN_POLL; }
+
+static bool no_fault(const uint8_t *d)
+{
+	enum cov_phase p = d[1];
+
+	switch ((enum cov_fault)d[0]) {
+	case CF_OVERFLOW: return p != CP_LOGGING && p != CP_TRACKING;	/* only a log that is on overflows */
+	case CF_BAD_HEAD:
+	case CF_SECOND: return p == CP_IDLE;				/* there is no log, nothing a second one could take */
+	case CF_CANCEL: return p == CP_IDLE || p == CP_COMMITTED;	/* nothing to cancel; what ends it is the move's success */
+	case CF_BAD_ADDRESS: return p >= CP_SUSPENDED;			/* a suspended controller fetches nothing */
+	default: return false;
+	}
+}
+
+/* Migration commands concern one controller only if they name it. */
+static bool no_target(const uint8_t *d)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (!model_cell((enum vop)d[i], MS_RUNNING)[0])
+			return true;
+	return false;
+}
+
+const struct cov_cross_row cov_crosses[] = {
+	{ COV_STATE, "aim_state", "@", { &dim_ops, &dim_MSTATES }, no_cell },
+	{ COV_PAIR, "aim_pair", ">", { &dim_ops, &dim_ops }, NULL },
+	{ COV_HEADER, "aim_header", ", ", { &dim_COV_HEADERS }, NULL },
+	{ COV_DATA, "aim_data", ", ", { &dim_COV_DATAS }, NULL },
+	{ COV_SHAPE, "aim_shape", ", ", { &dim_COV_QUEUES, &dim_COV_SHAPES, &dim_COV_PHASE_TAGS, &dim_COV_IENS, &dim_COV_SHARED }, NULL },
+	{ COV_LOGGED, "aim_logged", ", ", { &dim_COV_LOGS, &dim_COV_MODS, &dim_COV_EXTENTS }, no_extent },
+	{ COV_FILL, "aim_fill", ", ", { &dim_COV_FILLS, &dim_COV_LEARNS }, no_fill },
+	{ COV_RESET, "aim_reset", ", ", { &dim_COV_RESETS, &dim_COV_PHASES, &dim_COV_SIDES }, NULL },
+	{ COV_FAULT, "aim_fault", ", ", { &dim_COV_FAULTS, &dim_COV_PHASES }, no_fault },
+	{ COV_TWO, "aim_two", "|", { &dim_ops, &dim_ops }, no_target },
+	{ .dim = { NULL } }
 };
 
-static unsigned add(struct cov *c, struct cov_point p)
+const struct cov_cross_row *cov_cross_of(enum cov_kind k)
+{
+	for (const struct cov_cross_row *r = cov_crosses; r->dim[0]; r++)
+		if (r->kind == k)
+			return r;
+	return NULL;
+}
+
+/* ---- classes that could be the reason of a refusal */
+
+const char *cov_wrong(const struct vfield *f, enum vbin b)
+{
+	if (b == VB_LEGAL || !vbin_exists(f, b))
+		return NULL;
+	switch (f->kind) {
+	case VK_CONST:
+	case VK_ENUM: return "IF";
+	case VK_RESERVED: return "OK IF";
+	case VK_CNTLID: return model_cell(f->op, b == VB_WRONG ? MS_SELF : MS_ABSENT);
+	case VK_CDQID: return "37";
+	case VK_SIZE: return b == VB_LOW ? "OK IF 38" : b == VB_HIGH ? "IF" : "IF 38 XFER";
+	case VK_COUNT: return b == VB_LOW ? "IF" : b == VB_HIGH ? "IF XFER" : NULL;
+	case VK_OFFSET: return b == VB_LOW ? NULL : "IF";
+	case VK_HIGH: return f->op == VOP_LBA_STATUS ? "80 IF" : "IF XFER";
+	case VK_VERSION:
+	case VK_UUID: return b == VB_INDEX ? "IF" : NULL;
+	case VK_SLOT: return b != VB_HIGH ? NULL : f == &vfields[VF_SET_CDQ_tpt] ? "OK IF" : "IF";
+	case VK_LBA: return b == VB_LOW ? NULL : "80 IF";
+	case VK_BIT: return f == &vfields[VF_SET_CDQ_sv] ? "0D" : NULL;
+	default: return NULL;
+	}
+}
+
+/* ---- making them */
+
+static unsigned add(struct cov *c, const struct cov_point *p)
 {
 	if (c->n == c->cap) {
-		unsigned cap = c->cap ? 2 * c->cap : 1024;
+		unsigned cap = c->cap ? 2 * c->cap : 2048;
 		struct cov_point *np = realloc(c->p, cap * sizeof(*np));
 
 		if (!np)
@@ -36,20 +203,26 @@ static unsigned add(struct cov *c, struct cov_point p)
 		c->p = np;
 		c->cap = cap;
 	}
-	c->p[c->n] = p;
-	return ++c->n; /* 1-based: 0 is none */
+	c->p[c->n] = *p;
+	return ++c->n;
 }
 
 static void add_fields(struct cov *c)
 {
 	for (unsigned f = 0; f < VF_COUNT; f++)
 		for (unsigned b = 0; b < VB_COUNT; b++) {
-			struct cov_point p = { COV_FIELD, vfields[f].op, f, b, "" };
+			struct cov_point p = { .kind = COV_FIELD, .op = vfields[f].op, .a = f, .b = b };
 
 			if (!vbin_exists(&vfields[f], (enum vbin)b))
 				continue;
 			snprintf(p.name, sizeof(p.name), "%s.%s/%s", vops[p.op].name, vfields[f].name, vbin_name(b));
-			c->field[f][b] = add(c, p);
+			c->field[f][b] = add(c, &p);
+			p.set = cov_wrong(&vfields[f], (enum vbin)b);
+			if (!p.set)
+				continue;
+			p.kind = COV_ALONE;
+			snprintf(p.name, sizeof(p.name), "%s.%s/%s: %s", vops[p.op].name, vfields[f].name, vbin_name(b), p.set);
+			c->alone[f][b] = add(c, &p);
 		}
 }
 
@@ -57,49 +230,68 @@ static void add_statuses(struct cov *c)
 {
 	for (unsigned o = 0; o < VOP_COUNT; o++)
 		for (unsigned w = 0; w < ARRAY_LEN(words); w++) {
-			struct cov_point p = { COV_STATUS, (enum vop)o, w, words[w].status, "" };
-			const char *at = strstr(cov_statuses[o], words[w].word);
-			size_t n = strlen(words[w].word);
+			struct cov_point p = { .kind = COV_STATUS, .op = (enum vop)o, .a = w, .b = words[w].status };
 
-			if (!at || (at != cov_statuses[o] && at[-1] != ' ') || (at[n] && at[n] != ' '))
+			if (!has_word(cov_statuses[o], words[w].word))
 				continue;
 			snprintf(p.name, sizeof(p.name), "%s=%s", vops[o].name, words[w].word);
-			add(c, p);
+			add(c, &p);
 		}
 }
 
-static void add_crosses(struct cov *c)
+static unsigned cells(const struct cov_cross_row *r)
 {
-	for (unsigned o = 0; o < VOP_COUNT; o++)
-		for (unsigned s = 0; s < MS_COUNT; s++) {
-			struct cov_point p = { COV_STATE, (enum vop)o, s, 0, "" };
+	unsigned n = 1;
 
-			if (!model_cell((enum vop)o, (enum mstate)s)[0])
-				continue;
-			snprintf(p.name, sizeof(p.name), "%s@%s", vops[o].name, mstate_name(s));
-			c->state[o][s] = add(c, p);
-		}
-	for (unsigned o = 0; o < VOP_COUNT; o++)
-		for (unsigned s = 0; s < VOP_COUNT; s++) {
-			struct cov_point p = { COV_PAIR, (enum vop)o, s, 0, "" };
+	for (unsigned i = 0; i < COV_DIMS && r->dim[i]; i++)
+		n *= r->dim[i]->n;
+	return n;
+}
 
-			snprintf(p.name, sizeof(p.name), "%s>%s", vops[o].name, vops[s].name);
-			c->pair[o][s] = add(c, p);
-		}
+static void cross_name(const struct cov_cross_row *r, struct cov_point *p)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < COV_DIMS && r->dim[i] && n < sizeof(p->name); i++)
+		n += (size_t)snprintf(p->name + n, sizeof(p->name) - n, "%s%s", i ? r->between : "", r->dim[i]->text[p->d[i]]);
+}
+
+static bool add_cross(struct cov *c, const struct cov_cross_row *r)
+{
+	unsigned n = cells(r);
+
+	c->cross[r->kind] = calloc(n, sizeof(unsigned));
+	for (unsigned i = 0; c->cross[r->kind] && i < n; i++) {
+		struct cov_point p = { .kind = r->kind, .op = VOP_NONE };
+		unsigned left = i;
+
+		for (unsigned k = COV_DIMS; k--;)
+			if (r->dim[k]) {
+				p.d[k] = (uint8_t)(left % r->dim[k]->n);
+				left /= r->dim[k]->n;
+			}
+		if (r->cannot && r->cannot(p.d))
+			continue;
+		cross_name(r, &p);
+		c->cross[r->kind][i] = add(c, &p);
+	}
+	return c->cross[r->kind];
 }
 
 struct cov *cov_new(void)
 {
 	struct cov *c = calloc(1, sizeof(*c));
+	bool good = c;
 
 	if (!c)
 		return NULL;
 	c->last = VOP_NONE;
 	add_fields(c);
 	add_statuses(c);
-	add_crosses(c);
+	for (const struct cov_cross_row *r = cov_crosses; r->dim[0]; r++)
+		good &= add_cross(c, r);
 	c->hits = calloc(c->n ? c->n : 1, sizeof(*c->hits));
-	if (c->hits)
+	if (good && c->hits)
 		return c;
 	cov_free(c);
 	return NULL;
@@ -109,9 +301,34 @@ void cov_free(struct cov *c)
 {
 	if (!c)
 		return;
+	for (unsigned k = 0; k < COV_KINDS; k++)
+		free(c->cross[k]);
 	free(c->p);
 	free(c->hits);
 	free(c);
+}
+
+/* ---- counting and summing */
+
+void cov_hit(struct cov *c, unsigned number)
+{
+	if (number)
+		c->hits[number - 1]++;
+}
+
+void cov_cross(struct cov *c, enum cov_kind k, unsigned d0, unsigned d1, unsigned d2, unsigned d3, unsigned d4)
+{
+	const struct cov_cross_row *r = cov_cross_of(k);
+	const unsigned d[COV_DIMS] = { d0, d1, d2, d3, d4 };
+	unsigned at = 0;
+
+	CHECK(r);
+	for (unsigned i = 0; i < COV_DIMS && r->dim[i]; i++) {
+		if (d[i] >= r->dim[i]->n)
+			return;
+		at = at * r->dim[i]->n + d[i];
+	}
+	cov_hit(c, c->cross[k][at]);
 }
 
 unsigned cov_points(const struct cov *c) { return c->n; }
@@ -127,36 +344,6 @@ void cov_add(struct cov *c, const char *name, uint64_t hits)
 		}
 }
 
-const char *cov_kind_name(unsigned k)
-{
-	static const char *const name[] = { "field bins", "operation x status", "operation x state of the target", "operation after operation" };
-
-	return k < COV_KINDS ? name[k] : "?";
-}
-
-static bool is(const struct cov_point *p, const char *name) { return !strcmp(p->name, name); }
-
-const char *cov_excuse(const struct cov_point *p, uint32_t caps)
-{
-	bool cdq = p->op == VOP_CDQ_CREATE || p->op == VOP_CDQ_DELETE || p->op == VOP_LOG || p->op == VOP_SET_CDQ || p->op == VOP_GET_CDQ;
-
-	if (!(caps & DUT_MMC))
-		return dut_cap_why(DUT_BIT_MMC);
-	if (cdq && !(caps & DUT_TUDCS))
-		return dut_cap_why(DUT_BIT_TUDCS);
-	if ((p->op == VOP_TRACK_MEM || p->op == VOP_TRACK_RECV) && !(caps & DUT_THMCS))
-		return dut_cap_why(DUT_BIT_THMCS);
-	if (p->op == VOP_LBA_STATUS && !(caps & DUT_RALBAS))
-		return dut_cap_why(DUT_BIT_RALBAS);
-	if (is(p, "TRACK_MEM=38"))
-		return "only where the controller lacks resources for ranges it announces; none of our sizes provokes it";
-	if (is(p, "LOG@self (MMC)"))
-		return "a queue cannot be made for the MMC, so none can be named";
-	if (is(p, "SET_STATE.numd/boundary+") && !(caps & DUT_MEM))
-		return dut_cap_why(DUT_BIT_MEM);
-	return NULL;
-}
-
 void cov_kind_sum(const struct cov *c, enum cov_kind k, uint32_t caps, unsigned *hit, unsigned *all)
 {
 	*hit = *all = 0;
@@ -167,101 +354,26 @@ void cov_kind_sum(const struct cov *c, enum cov_kind k, uint32_t caps, unsigned 
 		}
 }
 
-/* ---- classes of values */
-
-static unsigned cntlid_class(struct model *m, uint32_t v)
+static void tell_missing(const struct cov *c, enum cov_kind k, uint32_t caps, struct buf *b)
 {
-	struct mctrl *x = model_ctrl(m, (uint16_t)v);
-
-	return !x ? VB_HIGH : x->c->mmc ? VB_WRONG : VB_LEGAL;
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->p[i].kind == k && !c->hits[i] && !cov_excuse(&c->p[i], caps))
+			buf_printf(b, "  %s\n", c->p[i].name);
 }
 
-static unsigned cdqid_class(struct model *m, const struct vctl *mmc, uint32_t v)
+bool cov_gate(const struct cov *c, uint32_t caps, struct buf *b)
 {
-	if (model_cdq(m, mmc, (uint16_t)v))
-		return VB_LEGAL;
-	return v >= 0x8000 ? VB_HIGH : v == m->last_dead ? VB_STALE : VB_WRONG;
-}
+	bool good = !cov_bad_excuses(c, b);
 
-static unsigned classify(struct model *m, const struct vctl *c, const struct nvme_sqe *s, const struct vfield *f, uint32_t v)
-{
-	struct mcdq *q;
+	for (unsigned k = 0; k < COV_KINDS; k++) {
+		unsigned hit, all;
 
-	switch (f->kind) {
-	case VK_ENUM: return v <= f->max ? VB_LEGAL : v == f->max + 1 ? VB_HIGH : VB_RSVD_VALUE;
-	case VK_BIT: return v ? VB_HIGH : VB_LEGAL;
-	case VK_RESERVED: return v ? VB_RSVD_BIT : VB_LEGAL;
-	case VK_CNTLID: return cntlid_class(m, v);
-	case VK_CDQID: return cdqid_class(m, c, v);
-	case VK_SIZE: return v <= 8 ? VB_LOW : v >= 0x20000000 ? VB_OVERFLOW : v % 8 ? VB_HIGH : VB_LEGAL;
-	case VK_COUNT0: return !v ? VB_LOW : v >= 0x4000 ? VB_HIGH : VB_LEGAL;
-	case VK_COUNT: return !v ? VB_LOW : v >= 0x10000 ? VB_HIGH : VB_LEGAL;
-	case VK_OFFSET: return !v ? VB_LOW : v & 3 ? VB_HIGH : v >= 0x80000000 ? VB_OVERFLOW : VB_LEGAL;
-	case VK_HIGH: return v ? VB_OVERFLOW : VB_LEGAL;
-	case VK_VERSION:
-	case VK_UUID: return !v ? VB_LOW : v == 1 ? VB_LEGAL : VB_INDEX;
-	case VK_SLOT:
-		q = model_cdq(m, c, (uint16_t)(le32_get(s->cdw11) & 0xffff));
-		return !v ? VB_LOW : q && v >= q->slots ? VB_HIGH : VB_LEGAL;
-	case VK_LBA: return !v ? VB_LOW : v >= 0xfffffff0 ? VB_OVERFLOW : c->nss && v >= c->ns[0].blocks ? VB_HIGH : VB_LEGAL;
-	case VK_OPAQUE: return v ? VB_HIGH : VB_LEGAL;
-	case VK_CONST: return v == f->max ? VB_LEGAL : VB_RSVD_VALUE;
-	case VK_FIXED: break;
+		cov_kind_sum(c, (enum cov_kind)k, caps, &hit, &all);
+		if (hit * 100 >= all * cov_kind_target(k))
+			continue;
+		good = false;
+		buf_printf(b, "%s: %u of %u, %u %% are asked for\n", cov_kind_name(k), hit, all, cov_kind_target(k));
+		tell_missing(c, (enum cov_kind)k, caps, b);
 	}
-	return VB_LEGAL;
-}
-
-static void hit(struct cov *c, unsigned number)
-{
-	if (number)
-		c->hits[number - 1]++;
-}
-
-/* A reserved selector belongs to no operation; it is counted at those that share its opcode. */
-static void reserved_selector(struct cov *v, const struct nvme_sqe *s)
-{
-	for (unsigned f = 0; f < VF_COUNT; f++)
-		if (vfields[f].kind == VK_CONST && vops[vfields[f].op].opc == s->opc && s->opc != NVME_OP_SET_FEATURES &&
-		    s->opc != NVME_OP_GET_FEATURES && s->opc != NVME_OP_IDENTIFY)
-			hit(v, v->field[f][VB_RSVD_VALUE]);
-}
-
-void cov_sent(struct cov *v, struct vctl *c, struct vcmd *k)
-{
-	struct model *m = c->t->model;
-	uint16_t id;
-	enum mstate st;
-
-	k->op = (int8_t)(k->qid ? VOP_NONE : vop_of(&k->sqe));
-	k->mstate = MS_COUNT;
-	if (!m || k->qid)
-		return;
-	if (k->op == VOP_NONE) {
-		if (v)
-			reserved_selector(v, &k->sqe);
-		return;
-	}
-	if (model_target(m, c, &k->sqe, &id, &st))
-		k->mstate = (uint8_t)st;
-	for (unsigned f = 0; v && f < VF_COUNT; f++)
-		if (vfields[f].op == (enum vop)k->op)
-			hit(v, v->field[f][classify(m, c, &k->sqe, &vfields[f], vf_get(&k->sqe, (enum vfid)f))]);
-}
-
-void cov_done(struct cov *v, struct vctl *c, struct vcmd *k)
-{
-	unsigned st = nvme_cqe_status(&k->cqe);
-
-	if (v && k->op >= 0) {
-		for (unsigned i = 0; i < v->n; i++)
-			if (v->p[i].kind == COV_STATUS && v->p[i].op == (enum vop)k->op && v->p[i].b == st)
-				v->hits[i]++;
-		if (k->mstate < MS_COUNT)
-			hit(v, v->state[k->op][k->mstate]);
-		if (v->last >= 0)
-			hit(v, v->pair[v->last][k->op]);
-		v->last = (enum vop)k->op;
-	}
-	if (c->t->model)
-		model_done(c->t->model, c, k->qid, &k->sqe, &k->cqe);
+	return good;
 }

@@ -1,27 +1,45 @@
 /* What coverage looks like: heat maps on one static page, and the list of holes with the call that closes each. */
 #include <inttypes.h>
 
-#include "verify/cover.h"
+#include "verify/cover_in.h"
+
+/* ---- stubs */
 
 void cov_stub(const struct cov_point *p, struct buf *b)
 {
-	static const char *const of_bin[] = {
-		[VB_LEGAL] = "a legal value", [VB_LOW] = "0", [VB_HIGH] = "just beyond the limit", [VB_RSVD_VALUE] = "0x80",
-		[VB_RSVD_BIT] = "1", [VB_WRONG] = "somebody else's id", [VB_STALE] = "the id of a deleted one", [VB_OVERFLOW] = "0xfffffff8",
-		[VB_INDEX] = "200"
-	};
+	const struct cov_cross_row *r = cov_cross_of(p->kind);
 
-	buf_printf(b, "vop_init(&s, VOP_%s);", vops[p->op].name);
-	if (p->kind == COV_FIELD)
-		buf_printf(b, " vf_put(&s, VF_%s_%s, %s);", vops[p->op].name, vfields[p->a].name, of_bin[p->b]);
-	buf_printf(b, " vt_do(t->mmc, 0, &s, set);");
-	if (p->kind == COV_STATUS)
-		buf_printf(b, " /* must end with %03xh */", p->b);
-	else if (p->kind == COV_STATE)
-		buf_printf(b, " /* its target %s */", mstate_name(p->a));
-	else if (p->kind == COV_PAIR)
-		buf_printf(b, " /* then %s */", vops[p->a].text);
+	if (p->kind == COV_FIELD || p->kind == COV_ALONE)
+		buf_printf(b, "aim_field(t, VF_%s_%s, VB_%s);", vops[p->op].name, vfields[p->a].name, vbin_code(p->b));
+	else if (p->kind == COV_STATUS)
+		buf_printf(b, "aim_status(t, VOP_%s, 0x%03x);", vops[p->op].name, p->b);
+	if (!r)
+		return;
+	buf_printf(b, "%s(t", r->aim);
+	for (unsigned i = 0; i < COV_DIMS && r->dim[i]; i++)
+		buf_printf(b, ", %s", r->dim[i]->code[p->d[i]]);
+	buf_printf(b, ");");
 }
+
+static bool is_hole(const struct cov *c, unsigned i, uint32_t caps) { return !cov_hits(c, i) && !cov_excuse(cov_point(c, i), caps); }
+
+void cov_stubs_c(const struct cov *c, uint32_t caps, struct buf *b)
+{
+	buf_printf(b, "/* A test for each hole, as a beginning: `ferry verify coverage --stubs`. */\n#include \"verify/aim.h\"\n#include \"verify/test.h\"\n\n");
+	for (unsigned i = 0; i < cov_points(c); i++)
+		if (is_hole(c, i, caps)) {
+			buf_printf(b, "static void hole_%u(struct vt *t) /* %s */\n{\n\t", i, cov_point(c, i)->name);
+			cov_stub(cov_point(c, i), b);
+			buf_printf(b, "\n}\n");
+		}
+	buf_printf(b, "\nextern const struct vtest cov_stubs[];\nconst struct vtest cov_stubs[] = {\n");
+	for (unsigned i = 0; i < cov_points(c); i++)
+		if (is_hole(c, i, caps))
+			buf_printf(b, "\t{ \"HO-%04u\", DUT_MMC | DUT_MC | DUT_MEM, \"\", hole_%u, \"%s\", NULL },\n", i, i, cov_point(c, i)->name);
+	buf_printf(b, "\t{ .id = NULL }\n};\n");
+}
+
+/* ---- holes */
 
 void cov_holes(const struct cov *c, uint32_t caps, struct buf *b)
 {
@@ -67,21 +85,20 @@ static void cell(struct buf *b, const struct cov *c, uint32_t caps, unsigned i)
 		buf_printf(b, "<td style=\"background:%s\" title=\"%s\">%" PRIu64, colour[shade(cov_hits(c, i))], cov_point(c, i)->name, cov_hits(c, i));
 }
 
-/* Points of one kind, op by op; `column` is what distinguishes them. */
-static void fields_map(struct buf *b, const struct cov *c, uint32_t caps)
+/* ---- heat maps */
+
+static void fields_map(struct buf *b, const struct cov *c, uint32_t caps, enum cov_kind kind, const char *id)
 {
-	buf_printf(b, "<table id=\"fields\"><tr><th>field");
+	buf_printf(b, "<table id=\"%s\"><tr><th>field", id);
 	for (unsigned v = 0; v < VB_COUNT; v++)
 		buf_printf(b, "<th>%s", vbin_name(v));
 	for (unsigned f = 0; f < VF_COUNT; f++) {
 		buf_printf(b, "\n<tr><td>%s.%s", vops[vfields[f].op].name, vfields[f].name);
 		for (unsigned v = 0; v < VB_COUNT; v++) {
-			unsigned i = 0;
+			unsigned number = kind == COV_FIELD ? c->field[f][v] : c->alone[f][v];
 
-			while (i < cov_points(c) && !(cov_point(c, i)->kind == COV_FIELD && cov_point(c, i)->a == f && cov_point(c, i)->b == v))
-				i++;
-			if (i < cov_points(c))
-				cell(b, c, caps, i);
+			if (number)
+				cell(b, c, caps, number - 1);
 			else
 				buf_printf(b, "<td>");
 		}
@@ -89,30 +106,47 @@ static void fields_map(struct buf *b, const struct cov *c, uint32_t caps)
 	buf_printf(b, "</table>\n");
 }
 
-static void row_map(struct buf *b, const struct cov *c, uint32_t caps, enum cov_kind kind, const char *id)
+static void status_map(struct buf *b, const struct cov *c, uint32_t caps)
 {
-	buf_printf(b, "<table id=\"%s\">", id);
+	buf_printf(b, "<table id=\"statuses\">");
 	for (unsigned o = 0; o < VOP_COUNT; o++) {
 		buf_printf(b, "\n<tr><td>%s", vops[o].name);
 		for (unsigned i = 0; i < cov_points(c); i++)
-			if (cov_point(c, i)->kind == kind && cov_point(c, i)->op == (enum vop)o) {
-				buf_printf(b, "<td>%s", strpbrk(cov_point(c, i)->name, "=@>") + 1);
+			if (cov_point(c, i)->kind == COV_STATUS && cov_point(c, i)->op == (enum vop)o) {
+				buf_printf(b, "<td>%s", strchr(cov_point(c, i)->name, '=') + 1);
 				cell(b, c, caps, i);
 			}
 	}
 	buf_printf(b, "</table>\n");
 }
 
-static void pair_map(struct buf *b, const struct cov *c, uint32_t caps)
+/* The last dimension across, the others down. */
+static void cross_map(struct buf *b, const struct cov *c, uint32_t caps, const struct cov_cross_row *r)
 {
-	buf_printf(b, "<table id=\"pairs\"><tr><th>first \\ then");
-	for (unsigned o = 0; o < VOP_COUNT; o++)
-		buf_printf(b, "<th>%s", vops[o].name);
-	for (unsigned o = 0; o < VOP_COUNT; o++) {
-		buf_printf(b, "\n<tr><td>%s", vops[o].name);
-		for (unsigned i = 0; i < cov_points(c); i++)
-			if (cov_point(c, i)->kind == COV_PAIR && cov_point(c, i)->op == (enum vop)o)
-				cell(b, c, caps, i);
+	unsigned dims = 0, rows = 1, across;
+
+	while (dims < COV_DIMS && r->dim[dims])
+		dims++;
+	across = r->dim[dims - 1]->n;
+	for (unsigned i = 0; i + 1 < dims; i++)
+		rows *= r->dim[i]->n;
+	buf_printf(b, "<table id=\"cross%d\"><tr><th>", r->kind);
+	for (unsigned i = 0; i < across; i++)
+		buf_printf(b, "<th>%s", r->dim[dims - 1]->text[i]);
+	for (unsigned y = 0; y < rows; y++) {
+		buf_printf(b, "\n<tr><td>");
+		for (unsigned i = 0, left = rows; i + 1 < dims; i++) {
+			left /= r->dim[i]->n;
+			buf_printf(b, "%s%s", i ? ", " : "", r->dim[i]->text[y / left % r->dim[i]->n]);
+		}
+		for (unsigned x = 0; x < across; x++) {
+			unsigned number = c->cross[r->kind][y * across + x];
+
+			if (number)
+				cell(b, c, caps, number - 1);
+			else
+				buf_printf(b, "<td>");
+		}
 	}
 	buf_printf(b, "</table>\n");
 }
@@ -132,13 +166,15 @@ void cov_html(const struct cov *c, uint32_t caps, struct buf *b)
 		buf_printf(b, "<li>%s: %u of %u", cov_kind_name(k), hit, all);
 	}
 	buf_printf(b, "</ul>\n<h2>Fields</h2>");
-	fields_map(b, c, caps);
+	fields_map(b, c, caps, COV_FIELD, "fields");
+	buf_printf(b, "<h2>Fields that are the only wrong one</h2>");
+	fields_map(b, c, caps, COV_ALONE, "alone");
 	buf_printf(b, "<h2>Operation x status</h2>");
-	row_map(b, c, caps, COV_STATUS, "statuses");
-	buf_printf(b, "<h2>Operation x state of the target</h2>");
-	row_map(b, c, caps, COV_STATE, "states");
-	buf_printf(b, "<h2>Operation after operation</h2>");
-	pair_map(b, c, caps);
+	status_map(b, c, caps);
+	for (const struct cov_cross_row *r = cov_crosses; r->dim[0]; r++) {
+		buf_printf(b, "<h2>%s</h2>", cov_kind_name(r->kind));
+		cross_map(b, c, caps, r);
+	}
 	cov_holes(c, caps, &holes);
 	buf_printf(b, "<h2>Holes</h2><pre>");
 	for (size_t i = 0; i < holes.len; i++)

@@ -12,7 +12,7 @@
 struct inj;
 enum { DUT_CTRLS = 8 };
 
-/* What a test may need. The first row comes from the back end, the others from looking at the controllers (vt_discover).
+/* What a test may need; new ones at the end, because stores keep their bits. The first row comes from the back end, the others from looking at the controllers (vt_discover).
  * bit, name, what its absence means */
 #define DUT_CAPS(C)                                                                                             \
 	C(MEM, "mem", "the back end cannot give the controller queues and PRPs of our own")                    \
@@ -20,7 +20,6 @@ enum { DUT_CTRLS = 8 };
 	C(FLR, "flr", "the back end cannot reset a function")                                                  \
 	C(IRQ, "irq", "the back end does not show interrupts")                                                 \
 	C(ACCESS, "access", "the back end does not show the controller's accesses to memory (inprocess: --by-message)") \
-	C(AGAIN, "again", "the back end cannot go away and come back")                                         \
 	C(DESTROY, "destroy", "this would destroy data, and --yes-destroy was not given")                      \
 	C(MMC, "mmc", "no controller reports OACS.HMLMS=1: Host Managed Live Migration is not supported")      \
 	C(MC, "mc", "no migratable controller can be reached")                                                 \
@@ -41,10 +40,16 @@ enum { DUT_CTRLS = 8 };
 	C(FORMAT, "format", "OACS: no Format NVM")                                                             \
 	C(SANITIZE, "sanitize", "SANICAP: no Sanitize")                                                        \
 	C(NSSR, "nssr", "CAP.NSSRS=0: no NVM Subsystem Reset")                                                 \
-	C(CMB, "cmb", "CAP.CMBS=0: no Controller Memory Buffer")
+	C(CMB, "cmb", "CAP.CMBS=0: no Controller Memory Buffer")                                               \
+	C(MINMRTG, "minmrtg", "MINMRTG=0: there is no granularity below the least")                           \
+	C(LIMIT, "limit", "MCUDMQ: the controller has as many data queues as there are MCs: it never runs out") \
+	C(SGL, "sgl", "SGLS: no SGLs")                                                                         \
+	C(BUCKET, "bucket", "SGLS bit 16: no bit buckets")                                                     \
+	C(FUSES, "fuses", "FUSES: Compare and Write cannot be fused")                                                 \
+	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")
 #define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
 enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
-#define DUT_CAP_ENUM_(name, text, why) DUT_##name = 1 << DUT_BIT_##name,
+#define DUT_CAP_ENUM_(name, text, why) DUT_##name = 1u << DUT_BIT_##name,
 enum dut_cap { DUT_CAPS(DUT_CAP_ENUM_) };
 const char *dut_cap_name(unsigned bit);
 const char *dut_cap_why(unsigned bit);	/* why a test that needs it is skipped */

@@ -15,6 +15,14 @@ const char *vbin_name(unsigned b)
 	return b < VB_COUNT ? name[b] : "?";
 }
 
+const char *vbin_code(unsigned b)
+{
+#define ROW_CODE_(name_, text_) #name_,
+	static const char *const code[] = { VBINS(ROW_CODE_) };
+
+	return b < VB_COUNT ? code[b] : "?";
+}
+
 /* CDW10 to CDW15 stand one behind the other. */
 static le32 *dword(struct nvme_sqe *s, unsigned dw) { return (le32 *)((uint8_t *)s + 4 * dw); }
 

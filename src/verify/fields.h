@@ -156,6 +156,7 @@ void vop_print(const struct nvme_sqe *, struct buf *out);	/* "suspend cntlid=2 s
 #define VBIN_ENUM_(name, text) VB_##name,
 enum vbin { VBINS(VBIN_ENUM_) VB_COUNT };
 const char *vbin_name(unsigned);
+const char *vbin_code(unsigned);			/* "RSVD_BIT", as in enum vbin */
 bool vbin_exists(const struct vfield *, enum vbin);	/* does this field have such values at all? */
 
 #endif

@@ -40,13 +40,15 @@ void model_init(struct model *m, struct vt *t)
 		m->ctrl[i].c = &t->ctl[i];
 }
 
-struct mctrl *model_ctrl(struct model *m, uint16_t cntlid)
+static struct mctrl *ctrl_in(struct model *m, unsigned sub, uint16_t cntlid)
 {
 	for (unsigned i = 0; i < m->t->ctls; i++)
-		if (m->ctrl[i].c && m->ctrl[i].c->cntlid == cntlid)
+		if (m->ctrl[i].c && m->ctrl[i].c->sub == sub && m->ctrl[i].c->cntlid == cntlid)
 			return &m->ctrl[i];
 	return NULL;
 }
+
+struct mctrl *model_ctrl(struct model *m, uint16_t cntlid) { return ctrl_in(m, 0, cntlid); }
 
 static struct mctrl *of(struct model *m, const struct vctl *c)
 {
@@ -64,13 +66,15 @@ struct mcdq *model_cdq(struct model *m, const struct vctl *mmc, uint16_t id)
 	return NULL;
 }
 
-struct mcdq *model_cdq_of(struct model *m, uint16_t cntlid)
+static struct mcdq *cdq_in(struct model *m, unsigned sub, uint16_t cntlid)
 {
 	for (unsigned i = 0; i < MODEL_CDQS; i++)
-		if (m->cdq[i].live && m->cdq[i].cntlid == cntlid)
+		if (m->cdq[i].live && m->cdq[i].mmc->sub == sub && m->cdq[i].cntlid == cntlid)
 			return &m->cdq[i];
 	return NULL;
 }
+
+struct mcdq *model_cdq_of(struct model *m, uint16_t cntlid) { return cdq_in(m, 0, cntlid); }
 
 /* ---- transitions */
 
@@ -97,6 +101,8 @@ void model_reset(struct model *m, struct vctl *c)
 	for (unsigned i = 0; i < m->t->ctls; i++) {
 		struct mctrl *o = &m->ctrl[i];
 
+		if (!o->c || o->c->sub != c->sub)
+			continue;
 		if (o->tracker == c)
 			o->tracker = NULL;
 		o->partial = o->maybe_partial = false;
@@ -129,14 +135,14 @@ static void done_cdq_create(struct model *m, struct vctl *c, const struct nvme_s
 		if (!m->cdq[i].live) {
 			m->cdq[i] = (struct mcdq){ .live = true, .mmc = c, .id = (uint16_t)le32_get(e->dw0),
 						   .cntlid = (uint16_t)vf_get(s, VF_CDQ_CREATE_cntlid),
-						   .slots = vf_get(s, VF_CDQ_CREATE_cdqsize) / 8 };
+						   .slots = vf_get(s, VF_CDQ_CREATE_cdqsize) / 8, .iova = le64_get(s->prp1) };
 			return;
 		}
 }
 
 static void done_suspend(struct model *m, struct mctrl *x, uint16_t cntlid, const struct nvme_sqe *s)
 {
-	struct mcdq *q = model_cdq_of(m, cntlid);
+	struct mcdq *q = cdq_in(m, x->c->sub, cntlid);
 
 	if (vf_get(s, VF_SUSPEND_stype) != 1)
 		return;
@@ -155,7 +161,7 @@ static void succeeded(struct model *m, struct vctl *c, enum vop op, const struct
 	uint16_t id = 0;
 
 	if (model_target(m, c, s, &id, &st))
-		x = model_ctrl(m, id);
+		x = ctrl_in(m, c->sub, id);
 	switch (op) {
 	case VOP_CDQ_CREATE: done_cdq_create(m, c, s, e); break;
 	case VOP_CDQ_DELETE:
@@ -193,7 +199,7 @@ static void failed(struct model *m, struct vctl *c, enum vop op, const struct nv
 	enum mstate st;
 	uint16_t id;
 
-	if (!model_target(m, c, s, &id, &st) || !(x = model_ctrl(m, id)))
+	if (!model_target(m, c, s, &id, &st) || !(x = ctrl_in(m, c->sub, id)))
 		return;
 	if (op == VOP_RESUME && status == S_3A)
 		x->suspended = x->committed = x->unsure = false;
@@ -226,7 +232,7 @@ void model_done(struct model *m, struct vctl *c, unsigned qid, const struct nvme
 
 static enum mstate state_of(struct model *m, const struct vctl *mmc, uint16_t cntlid)
 {
-	struct mctrl *x = model_ctrl(m, cntlid);
+	struct mctrl *x = ctrl_in(m, mmc->sub, cntlid);
 
 	if (!x)
 		return MS_ABSENT;
@@ -341,7 +347,7 @@ static void judge_create(struct model *m, struct verdict *v, const struct vctl *
 		must(v, S_PRP);
 	if (!vf_get(s, VF_CDQ_CREATE_pc)) /* whatever the page holds is taken for a list */
 		may(v, S_PRP), may(v, S_XFER), may(v, S_IF);
-	if (model_cdq_of(m, (uint16_t)vf_get(s, VF_CDQ_CREATE_cntlid)))
+	if (cdq_in(m, mmc->sub, (uint16_t)vf_get(s, VF_CDQ_CREATE_cntlid)))
 		must(v, S_IF);
 }
 
@@ -364,9 +370,9 @@ static void judge_log(struct model *m, struct verdict *v, const struct vctl *mmc
 		may(v, S_IF), may(v, S_37);
 }
 
-static void judge_track(struct model *m, struct verdict *v, const struct nvme_sqe *s)
+static void judge_track(struct model *m, struct verdict *v, const struct vctl *mmc, const struct nvme_sqe *s)
 {
-	struct mctrl *x = model_ctrl(m, (uint16_t)vf_get(s, VF_TRACK_MEM_cntlid));
+	struct mctrl *x = ctrl_in(m, mmc->sub, (uint16_t)vf_get(s, VF_TRACK_MEM_cntlid));
 
 	if (vf_get(s, VF_TRACK_MEM_tact)) {
 		if (x && x->tracker)
@@ -380,9 +386,9 @@ static void judge_track(struct model *m, struct verdict *v, const struct nvme_sq
 	}
 }
 
-static void judge_set_state(struct model *m, struct verdict *v, const struct nvme_sqe *s)
+static void judge_set_state(struct model *m, struct verdict *v, const struct vctl *mmc, const struct nvme_sqe *s)
 {
-	struct mctrl *x = model_ctrl(m, (uint16_t)vf_get(s, VF_SET_STATE_cntlid));
+	struct mctrl *x = ctrl_in(m, mmc->sub, (uint16_t)vf_get(s, VF_SET_STATE_cntlid));
 	unsigned seq = vf_get(s, VF_SET_STATE_seqind);
 
 	/* Whether the image is a good one is not the model's to say: refusals for that are always right. */
@@ -456,7 +462,7 @@ bool model_accept(struct model *m, const struct vctl *mmc, const struct nvme_sqe
 		must(&v, S_IF);
 	} else if (model_target(m, mmc, s, &id, &st)) {
 		take_cell(&v, model_cell(op, st));
-		x = model_ctrl(m, id);
+		x = ctrl_in(m, mmc->sub, id);
 		if (x && x->maybe_partial && !x->c->mmc) {
 			take_cell(&v, "SEQ OK");
 			v.ok = strstr(model_cell(op, x->suspended ? MS_SUSPENDED : MS_RUNNING), "OK") || strstr(model_cell(op, st), "OK");
@@ -478,7 +484,7 @@ bool model_accept(struct model *m, const struct vctl *mmc, const struct nvme_sqe
 			must(&v, S_37);
 		break;
 	case VOP_LOG: judge_log(m, &v, mmc, s); break;
-	case VOP_TRACK_MEM: judge_track(m, &v, s); break;
+	case VOP_TRACK_MEM: judge_track(m, &v, mmc, s); break;
 	case VOP_TRACK_RECV:
 		if (!x || x->tracker != mmc)
 			must(&v, S_1F), may(&v, S_IF);
@@ -486,7 +492,7 @@ bool model_accept(struct model *m, const struct vctl *mmc, const struct nvme_sqe
 			may(&v, S_IF), may(&v, S_XFER);
 		judge_length(&v, mmc, vf_get(s, VF_TRACK_RECV_numdl));
 		break;
-	case VOP_SET_STATE: judge_set_state(m, &v, s); break;
+	case VOP_SET_STATE: judge_set_state(m, &v, mmc, s); break;
 	case VOP_GET_STATE: judge_get_state(&v, mmc, s); break;
 	case VOP_SET_CDQ:
 	case VOP_GET_CDQ: judge_feature(m, &v, mmc, op, s); break;

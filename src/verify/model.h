@@ -17,7 +17,7 @@ const char *mstate_name(unsigned);
 
 enum { MODEL_CDQS = 32, MODEL_SET = 24 };
 /* room: whoever drives it knows that it cannot have overflowed. */
-struct mcdq { bool live, logging, room; struct vctl *mmc; uint16_t id, cntlid; uint32_t slots; };
+struct mcdq { bool live, logging, room; struct vctl *mmc; uint16_t id, cntlid; uint32_t slots; uint64_t iova; };
 struct mctrl {
 	struct vctl *c;
 	bool enabled, suspended, partial, committed, unsure;	/* unsure: a reading of the text decides, ask the controller */
@@ -37,7 +37,7 @@ void model_init(struct model *, struct vt *);
 void model_reset(struct model *, struct vctl *);		/* CC.EN went to 0 */
 void model_enabled(struct model *, struct vctl *);
 void model_done(struct model *, struct vctl *, unsigned qid, const struct nvme_sqe *, const struct nvme_cqe *);
-struct mctrl *model_ctrl(struct model *, uint16_t cntlid);	/* NULL: absent */
+struct mctrl *model_ctrl(struct model *, uint16_t cntlid);	/* of the first subsystem; NULL: absent */
 struct mcdq *model_cdq(struct model *, const struct vctl *mmc, uint16_t id);
 struct mcdq *model_cdq_of(struct model *, uint16_t cntlid);
 /* The controller a command concerns, and its state; false: the command has no target. */

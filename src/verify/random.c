@@ -6,8 +6,7 @@
 
 #include "verify/model.h"
 
-enum { SHRINK_TRIES = 150 };
-#define SHRINK_NS 15000000000ull
+enum { SHRINK_TRIES = 150, HOLD = 12 };
 
 static struct rnd rnd_; /* one run at a time */
 
@@ -28,7 +27,6 @@ static void settle_write(struct rmc *m, struct rop *o, bool known)
 	for (uint32_t i = 0; i < o->nlb; i++) {
 		struct rblock *b = &m->block[o->lba + i];
 
-		b->busy = false;
 		if (fault_clouds(m, o->lba + i)) {
 			b->n = UNKNOWN;
 		} else if (known) {
@@ -53,7 +51,6 @@ static void settle_read(struct rnd *r, struct rmc *m, struct rop *o)
 		struct vmem one = { o->buf.p + i * lba, 0, lba };
 		bool found = b->n == UNKNOWN || fault_clouds(m, o->lba + i);
 
-		b->busy = false;
 		for (unsigned k = 0; !found && k < b->n; k++)
 			if (vh_same(&one, lba, b->cand[k] ? seed_of(m, o->lba + i, b->cand[k]) : 0)) {
 				found = true;
@@ -77,7 +74,6 @@ static bool logging(struct rnd *r, struct rmc *m)
 static void settle_doubt(struct rmc *m, struct rop *o)
 {
 	for (uint32_t i = 0; i < o->nlb; i++) {
-		m->block[o->lba + i].busy = false;
 		if (o->write)
 			m->block[o->lba + i].n = UNKNOWN;
 	}
@@ -134,22 +130,47 @@ static void reap(struct rnd *r)
 		reap_mc(r, &r->mc[i]);
 }
 
+static void release(struct rmc *m, struct rop *o)
+{
+	for (uint32_t i = 0; i < o->nlb; i++)
+		m->block[o->lba + i].busy = false;
+	o->held = false;
+}
+
+/* Places whose step has come are free again; a command that is still out is waited for, unless its controller does not run. */
+static void release_due(struct rnd *r)
+{
+	for (unsigned i = 0; i < r->mcs; i++)
+		for (unsigned k = 0; k < OPS; k++) {
+			struct rmc *m = &r->mc[i];
+			struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
+			struct rop *o = &m->op[k];
+
+			if (!o->held || r->now < o->due || x->suspended || x->unsure || !m->c->up)
+				continue;
+			if (o->out && r->faults)
+				continue; /* it may have been hit, and wait for ever */
+			if (o->out) {
+				vt_wait(r->t, o->k);
+				finish_op(r, m, o);
+			}
+			release(m, o);
+		}
+}
+
 /* After a reset nobody will ever tell what became of these. */
 void random_lose_ops(struct rmc *m)
 {
 	for (unsigned k = 0; k < OPS; k++) {
 		struct rop *o = &m->op[k];
 
-		if (!o->out)
-			continue;
-		o->out = false;
-		if (o->doubt)
+		if (o->held)
+			release(m, o);
+		if (o->out && o->doubt)
 			settle_doubt(m, o);
-		else if (o->write)
+		else if (o->out && o->write)
 			settle_write(m, o, false);
-		else
-			for (uint32_t i = 0; i < o->nlb; i++)
-				m->block[o->lba + i].busy = false;
+		o->out = false;
 	}
 }
 
@@ -182,11 +203,9 @@ static void send_op(struct rnd *r, struct rmc *m, struct rop *o, const struct nv
 	r->sending_mc = NULL;
 	r->sending = NULL;
 	o->out = !r->unsent;
-	if (r->unsent) { /* nobody heard of it: nothing may change */
+	o->held = true;
+	if (r->unsent) /* nobody heard of it: nothing may change */
 		vt_forget(o->k);
-		for (uint32_t i = 0; i < o->nlb; i++)
-			m->block[o->lba + i].busy = false;
-	}
 }
 
 static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
@@ -215,6 +234,7 @@ static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
 			memset(one.p, 0xee, lba);
 	}
 	vt_data(m->c, &s, &o->buf, o->nlb * lba);
+	o->due = r->now + 1 + (unsigned)pick(draw, HOLD);
 	send_op(r, m, o, &s);
 }
 
@@ -229,7 +249,7 @@ static void step_io(struct rnd *r, uint64_t *draw)
 		uint64_t d = rng_next(&g);
 		struct rop *o = &m->op[d % OPS];
 
-		if (!o->out)
+		if (!o->held)
 			start_op(r, m, &d);
 	}
 }
@@ -626,6 +646,8 @@ static void step(struct rnd *r, const struct rstep *s)
 	uint64_t d = s->draw[1], more = s->draw[2], f = s->draw[4];
 	unsigned what = s->draw[0] % 100;
 
+	r->now++;
+	release_due(r);
 	if (r->faults && s->draw[3] % 8 == 0)
 		fault_step(r, &f);
 	else if (what < 50)
@@ -693,6 +715,9 @@ static void end(struct rnd *r)
 				VEXPECT(r->t, vt_until(r->t, over, &m->op[k], r->t->cmd_ns), "%s: a Read that was sent twice ended once", m->c->name);
 			}
 		reap_mc(r, m);
+		for (unsigned k = 0; k < OPS; k++)
+			if (m->op[k].held)
+				release(m, &m->op[k]);
 	}
 	check_logged(r);
 	for (unsigned i = 0; i < r->mcs; i++) {
@@ -735,6 +760,9 @@ static bool try_steps(struct vt *t, const struct rstep *s, unsigned n, bool faul
 	return good;
 }
 
+/* Who gives commands more time has a slower device, and gets more time for this too. */
+static uint64_t shrink_ns(const struct vt *t) { return MAX(15000000000ull, 3 * t->cmd_ns); }
+
 struct shrinking { struct vt *t; bool faults; char *why; struct buf *trace; struct vt_wrong wrong; unsigned tries; uint64_t end_ns; };
 
 /* Does this sequence fail too? Then it is what is told. */
@@ -744,7 +772,7 @@ static bool still_fails(struct shrinking *k, const struct rstep *s, unsigned n)
 
 	if (k->tries++ >= SHRINK_TRIES || vt_now_ns() > k->end_ns)
 		return false;
-	t->deadline_ns = vt_now_ns() + SHRINK_NS;
+	t->deadline_ns = vt_now_ns() + shrink_ns(t);
 	t->verdict = VT_FAIL;
 	t->trace.len = 0;
 	t->wrong.set = false;
@@ -760,7 +788,7 @@ static bool still_fails(struct shrinking *k, const struct rstep *s, unsigned n)
 /* Removes ever smaller pieces as long as what is left still fails; then what is odd in the steps that are left. */
 static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, bool faults, char *why, struct buf *trace)
 {
-	struct shrinking k = { .t = t, .faults = faults, .why = why, .trace = trace, .wrong = t->wrong, .end_ns = vt_now_ns() + SHRINK_NS };
+	struct shrinking k = { .t = t, .faults = faults, .why = why, .trace = trace, .wrong = t->wrong, .end_ns = vt_now_ns() + shrink_ns(t) };
 	struct rstep *part = calloc(n, sizeof(*part));
 
 	for (unsigned piece = n / 2; part && piece; piece /= 2)

@@ -3,7 +3,9 @@
  * writes whose outcome a reset has hidden; each completed write of a logged controller must be named by its log.
  *
  * A step is a handful of random numbers and gets its meaning from the state it meets: any subset of a sequence is a sequence, and that is
- * how a failing one is shrunk. The same seed makes the same steps.
+ * how a failing one is shrunk. The same seed makes the same commands, whatever the device's pace: what is to be done never depends on what
+ * has completed by then. Not repeated are the heads the log is given back to (as many entries as there were), the moment a command is
+ * fetched, and whether a reset comes before or after its completion.
  */
 #ifndef FERRY_VERIFY_RANDOM_H
 #define FERRY_VERIFY_RANDOM_H

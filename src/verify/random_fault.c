@@ -264,7 +264,7 @@ void fault_step(struct rnd *r, uint64_t *draw)
 	unsigned n = (r->t->caps & DUT_ACCESS) ? ARRAY_LEN(kind) : 12, i = (unsigned)pick(draw, n);
 	struct inj_rule rule = { .at = kind[i].at, .act = kind[i].act, .when = kind[i].when, .corrupt = falsify, .ctx = r, .what = INJ_ANY };
 
-	if (rule.act == INJ_KILL && !(r->t->caps & DUT_AGAIN))
+	if (rule.act == INJ_KILL && !r->mc[0].c->dut->again)
 		return;
 	rule.ctrl = (uint16_t)(chance(draw, 30) ? INJ_ANY : r->mc[pick(draw, r->mcs)].c->index);
 	rule.skip = pick(draw, 12);

@@ -7,15 +7,16 @@
 
 enum { AREA = 128, OPS = 20, RINGS = 6, RING_BYTES = 8192, CANDS = 6, UNKNOWN = 0xff };
 
-/* doubt: a fault hit it, and neither its status nor its effect is known. cut_off: but an access to its data
+/* out: not completed. held: its place and its blocks stay taken until the step `due`, however soon it is completed: what is done next must
+ * not depend on how fast the device is, or a seed would not make the same commands again. doubt: a fault hit it, and neither its status nor its effect is known. cut_off: but an access to its data
  * failed, so it cannot have succeeded. wild: and it may have become a write to there. */
 struct rop {
 	struct vcmd *k;
-	bool out, write, doubt, wild, cut_off;
+	bool out, held, write, doubt, wild, cut_off;
 	uint64_t lba, wild_lba, wild_nlb;
 	uint32_t nlb;
 	uint64_t seq;
-	unsigned epoch;
+	unsigned epoch, due;
 	struct vmem buf;
 };
 /* What a block may hold: one of `n` writes; UNKNOWN: anything. */
@@ -37,6 +38,7 @@ struct rnd {
 	unsigned mcs;
 	struct rring ring[RINGS];
 	struct vmem page, sink, list;
+	unsigned now;			/* number of the step */
 	uint64_t seq;
 	bool uuid;
 	bool faults;			/* steps may be faults too */

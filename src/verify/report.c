@@ -65,6 +65,19 @@ enum vitem_state report_item(const struct vrun *r, const struct vitem *item)
 	return s;
 }
 
+const char *report_item_why(const struct vrun *r, const struct vitem *item)
+{
+	enum vitem_state s = report_item(r, item);
+
+	if (s == VI_WAIVED)
+		return vitem_waiver(item);
+	for (unsigned i = 0; (s == VI_SKIPPED || s == VI_FAILED) && i < r->results; i++)
+		if (vtest_covers(r->result[i].test, item) && r->result[i].verdict != VT_PASS &&
+		    (s == VI_SKIPPED) == (r->result[i].verdict == VT_SKIP))
+			return r->result[i].why;
+	return "";
+}
+
 /* ---- JSON */
 
 static void json_result(const struct vresult *r, struct buf *b)
@@ -74,8 +87,8 @@ static void json_result(const struct vresult *r, struct buf *b)
 	group_of(r->test, group);
 	buf_printf(b, "{\"id\":\"%s\",\"group\":\"%s\",\"title\":\"", r->test->id, group);
 	report_text_json(b, r->test->title);
-	buf_printf(b, "\",\"verdict\":\"%s\",\"seconds\":%.6f,\"commands\":%" PRIu64 ",\"seed\":%" PRIu64 ",\"checklist\":\"%s\",\"tags\":\"%s\"",
-		   vt_verdict_name(r->verdict), (double)r->ns / 1e9, r->commands, r->seed, r->test->covers ? r->test->covers : "",
+	buf_printf(b, "\",\"verdict\":\"%s\",\"seconds\":%.6f,\"commands\":%" PRIu64 ",\"sequence\":\"%016" PRIx64 "\",\"seed\":%" PRIu64 ",\"checklist\":\"%s\",\"tags\":\"%s\"",
+		   vt_verdict_name(r->verdict), (double)r->ns / 1e9, r->commands, r->sequence, r->seed, r->test->covers ? r->test->covers : "",
 		   r->test->tags ? r->test->tags : "");
 	buf_printf(b, ",\"why\":\"");
 	report_text_json(b, r->why);
@@ -97,6 +110,8 @@ static void json_checklist(const struct vrun *r, struct buf *b)
 		report_text_json(b, v->text);
 		buf_printf(b, "\",\"accept\":\"");
 		report_text_json(b, v->accept);
+		buf_printf(b, "\",\"why\":\"");
+		report_text_json(b, report_item_why(r, v));
 		buf_printf(b, "\"}");
 	}
 	buf_printf(b, "]");
@@ -311,6 +326,11 @@ static void html_checklist(const struct vrun *r, struct buf *b)
 			buf_printf(b, "<br><i>");
 			report_text_xml(b, v->accept);
 			buf_printf(b, "</i>");
+		}
+		if (*report_item_why(r, v)) {
+			buf_printf(b, "<br><b>");
+			report_text_xml(b, report_item_why(r, v));
+			buf_printf(b, "</b>");
 		}
 		buf_printf(b, "\n");
 	}

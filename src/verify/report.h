@@ -19,6 +19,7 @@ enum vitem_state { VI_UNCOVERED, VI_WAIVED, VI_NOT_RUN, VI_SKIPPED, VI_PASSED, V
 struct vitem;
 enum vitem_state report_item(const struct vrun *, const struct vitem *);
 const char *report_item_name(enum vitem_state);
+const char *report_item_why(const struct vrun *, const struct vitem *);	/* why it was skipped, waived or failed; "" otherwise */
 
 /* Text safe inside these shapes; out of range bytes become '?'. */
 void report_text_json(struct buf *, const char *);

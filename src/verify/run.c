@@ -98,6 +98,7 @@ static void one(struct vrun *run, struct vresult *r)
 	t->seed = seed_of(run->cfg.seed, r->test->id);
 	t->rng = (struct rng){ t->seed };
 	t->trace.len = 0;
+	t->sequence = 0;
 	t->why[0] = '\0';
 	t->wrong.set = false;
 	t->quiet_watch = false;
@@ -128,6 +129,7 @@ static void one(struct vrun *run, struct vresult *r)
 	}
 	r->ns = vt_now_ns() - began;
 	r->commands = t->submitted - before;
+	r->sequence = t->sequence;
 }
 
 static void tell(const struct vrun *run, const struct vresult *r)

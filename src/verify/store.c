@@ -131,7 +131,27 @@ int store_run(const char *path, const struct vrun *r, const struct cov *c, struc
 	return rc;
 }
 
-int store_coverage(const char *path, struct cov *c, uint32_t *caps, unsigned *runs, struct err *err)
+static void column(sqlite3_stmt *s, int n, char *out, size_t cap)
+{
+	const unsigned char *text = sqlite3_column_text(s, n);
+
+	snprintf(out, cap, "%s", text ? (const char *)text : "");
+}
+
+static void one_run(struct cov_runs *r, sqlite3_stmt *s)
+{
+	unsigned i = r->n++;
+
+	if (i >= COV_RUNS)
+		return;
+	r->run[i].seed = (uint64_t)sqlite3_column_int64(s, 1);
+	r->run[i].seconds = sqlite3_column_double(s, 2);
+	r->run[i].good = !sqlite3_column_int64(s, 5);
+	column(s, 3, r->run[i].backend, sizeof(r->run[i].backend));
+	column(s, 4, r->run[i].dut, sizeof(r->run[i].dut));
+}
+
+int store_coverage(const char *path, struct cov *c, uint32_t *caps, struct cov_runs *runs, struct err *err)
 {
 	sqlite3_stmt *s = NULL;
 	sqlite3 *db;
@@ -144,10 +164,11 @@ int store_coverage(const char *path, struct cov *c, uint32_t *caps, unsigned *ru
 	rc = open_db(path, &db, err);
 	if (rc)
 		return rc;
-	rc = sqlite3_prepare_v2(db, "SELECT caps FROM run", -1, &s, NULL);
+	rc = sqlite3_prepare_v2(db, "SELECT caps, seed, seconds, backend, dut, (SELECT COUNT(*) FROM failure WHERE failure.run = run.id) FROM run", -1,
+				&s, NULL);
 	while (!rc && sqlite3_step(s) == SQLITE_ROW) {
 		*caps |= (uint32_t)sqlite3_column_int64(s, 0);
-		(*runs)++;
+		one_run(runs, s);
 	}
 	sqlite3_finalize(s);
 	s = NULL;

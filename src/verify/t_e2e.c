@@ -1,6 +1,6 @@
 /* Whole moves: the eight steps of the book between two controllers of one subsystem, with work going on, and every block accounted for.
  *
- * MC0 is the source, MC1 the target; the test is the manager, the guest, and the one who checks. Two independent checks: a scoreboard
+ * MC0 is the source, MC1 the target, or the MC of another subsystem; the test is the manager, the guest, and the one who checks. Two independent checks: a scoreboard
  * that knows for each block which write it must hold (every block carries its place and number), and a comparison of both namespaces
  * byte for byte, read through the MMC after the suspension. Where commands were out at the suspension they must be completed at the
  * target, each once.
@@ -13,6 +13,7 @@ struct fop { struct vcmd *k; unsigned kind; uint64_t lba; uint32_t nlb; uint64_t
 struct flow {
 	struct vt *t;
 	struct vctl *from, *to, *at;	/* at: where the guest runs */
+	struct vctl *mmc, *to_mmc;	/* who manages them: one MMC, or that of each subsystem */
 	/* what the test wants */
 	unsigned kinds, queues, qsize, slots, rounds, work, hot;
 	bool shared_cq, sparse, in_flight;
@@ -23,7 +24,7 @@ struct flow {
 	struct fop op[OPS];
 	uint32_t max_nlb;
 	struct vring ring;
-	struct vmem copy_buf;
+	struct vmem copy_buf, to_buf;	/* of the one and the other MMC; the same where they are */
 	uint64_t copied;		/* blocks */
 	unsigned overflows, completed;
 	/* memory only the device writes */
@@ -159,6 +160,17 @@ static void settle(struct flow *f)
 
 /* ---- the manager's copy */
 
+/* What stands in copy_buf goes to the target. */
+static void put_target(struct flow *f, uint64_t slba, uint32_t n)
+{
+	struct nvme_sqe s;
+
+	if (f->to_buf.p != f->copy_buf.p)
+		memcpy(f->to_buf.p, f->copy_buf.p, n * f->from->ns[0].lba);
+	vh_rw_sqe(&s, NVME_NVM_WRITE, f->to->ns[0].mmc_nsid, slba, n);
+	vt_do_data(f->to_mmc, 1, &s, &f->to_buf, n * f->from->ns[0].lba, ST(S_OK));
+}
+
 static void copy_range(struct flow *f, uint64_t slba, uint64_t nlb)
 {
 	uint32_t lba = f->from->ns[0].lba;
@@ -168,9 +180,8 @@ static void copy_range(struct flow *f, uint64_t slba, uint64_t nlb)
 		struct nvme_sqe s;
 
 		vh_rw_sqe(&s, NVME_NVM_READ, f->from->ns[0].mmc_nsid, slba, n);
-		vt_do_data(f->t->mmc, 1, &s, &f->copy_buf, n * lba, ST(S_OK));
-		vh_rw_sqe(&s, NVME_NVM_WRITE, f->to->ns[0].mmc_nsid, slba, n);
-		vt_do_data(f->t->mmc, 1, &s, &f->copy_buf, n * lba, ST(S_OK));
+		vt_do_data(f->mmc, 1, &s, &f->copy_buf, n * lba, ST(S_OK));
+		put_target(f, slba, n);
 		f->copied += n;
 		slba += n;
 	}
@@ -178,7 +189,7 @@ static void copy_range(struct flow *f, uint64_t slba, uint64_t nlb)
 
 static void copy_allocated(struct flow *f)
 {
-	struct vmem m = vt_mem(f->t->mmc, VT_PAGE);
+	struct vmem m = vt_mem(f->mmc, VT_PAGE);
 	uint64_t at = 0;
 	uint8_t cmpc;
 
@@ -191,7 +202,7 @@ static void copy_allocated(struct flow *f)
 		vf_put(&s, VF_LBA_STATUS_slba_lo, (uint32_t)at);
 		vf_put(&s, VF_LBA_STATUS_mndw, 1023);
 		vf_put(&s, VF_LBA_STATUS_rl, (uint32_t)(AREA - at));
-		vt_do_data(f->t->mmc, 0, &s, &m, VT_PAGE, ST(S_OK));
+		vt_do_data(f->mmc, 0, &s, &m, VT_PAGE, ST(S_OK));
 		n = m.p[0] | m.p[1] << 8;
 		cmpc = m.p[4];
 		for (unsigned i = 0; i < n; i++) {
@@ -222,7 +233,7 @@ static unsigned drain(struct flow *f)
 	}
 	if (esa == ESA_FULL) {
 		f->overflows++;
-		vh_log(f->t->mmc, f->ring.id, 1, ST(S_OK));
+		vh_log(f->mmc, f->ring.id, 1, ST(S_OK));
 		copy_range(f, 0, AREA);
 		esa = ESA_NONE;
 	}
@@ -250,8 +261,12 @@ static void lay_out(struct flow *f)
 	uint32_t lba = f->from->ns[0].lba, n = 8192 / lba;
 	struct nvme_sqe s;
 
-	vt_io_make(f->t->mmc, 1, 32);
-	f->copy_buf = vt_mem(f->t->mmc, 8192);
+	vt_io_make(f->mmc, 1, 32);
+	f->copy_buf = f->to_buf = vt_mem(f->mmc, 8192);
+	if (f->to_mmc != f->mmc) {
+		vt_io_make(f->to_mmc, 1, 32);
+		f->to_buf = vt_mem(f->to_mmc, 8192);
+	}
 	for (uint64_t b = 0; b < AREA; b += n) {
 		bool hole = f->sparse && b / 256 % 2;
 
@@ -265,22 +280,21 @@ static void lay_out(struct flow *f)
 		f->seq++;
 		if (!hole) {
 			vh_rw_sqe(&s, NVME_NVM_WRITE, f->from->ns[0].mmc_nsid, b, n);
-			vt_do_data(f->t->mmc, 1, &s, &f->copy_buf, 8192, ST(S_OK));
+			vt_do_data(f->mmc, 1, &s, &f->copy_buf, 8192, ST(S_OK));
 		} else if (f->t->caps & DUT_DSM) {
 			struct vspan span = { b, n };
 
 			for (uint32_t i = 0; i < n; i++)
 				f->want[b + i] = 1;
-			vh_dsm(f->t->mmc, 1, f->from->ns[0].mmc_nsid, &span, 1, ST(S_OK));
+			vh_dsm(f->mmc, 1, f->from->ns[0].mmc_nsid, &span, 1, ST(S_OK));
 		}
 		memset(f->copy_buf.p, 0xdd, 8192);
-		vh_rw_sqe(&s, NVME_NVM_WRITE, f->to->ns[0].mmc_nsid, b, n);
 		if (!f->sparse)
-			vt_do_data(f->t->mmc, 1, &s, &f->copy_buf, 8192, ST(S_OK));
+			put_target(f, b, n);
 		else {
 			struct vspan span = { b, n };
 
-			vh_dsm(f->t->mmc, 1, f->to->ns[0].mmc_nsid, &span, 1, ST(S_OK));
+			vh_dsm(f->to_mmc, 1, f->to->ns[0].mmc_nsid, &span, 1, ST(S_OK));
 		}
 	}
 }
@@ -309,7 +323,7 @@ static void suspend(struct flow *f)
 			if (!f->op[i].k)
 				op_start(f, &f->op[i], i % 3 != 0);
 	}
-	vh_suspend(f->t->mmc, f->from->cntlid, 1, false, ST(S_OK));
+	vh_suspend(f->mmc, f->from->cntlid, 1, false, ST(S_OK));
 	vt_reap_now(f->from);
 	reap_ops(f);
 	for (unsigned q = 1; f->in_flight && q <= f->queues; q++)
@@ -324,7 +338,7 @@ static void suspend(struct flow *f)
 	}
 	VEXPECT(f->t, !vh_next(&f->ring, &e), "an entry came after the suspended one");
 	if (f->tracking) {
-		vh_dirty(f->t->mmc, f->from, 64 * KIB, &f->dirty);
+		vh_dirty(f->mmc, f->from, 64 * KIB, &f->dirty);
 		VEXPECT(f->t, f->dirty.susp, "SUSP is 0 after the suspension");
 	}
 }
@@ -333,19 +347,33 @@ static void suspend(struct flow *f)
 static void same_images(struct flow *f)
 {
 	uint32_t lba = f->from->ns[0].lba, n = 8192 / lba;
-	struct vmem b = vt_mem(f->t->mmc, 8192);
+	struct vmem b = vt_mem(f->to_mmc, 8192);
 
 	for (uint64_t at = 0; at < AREA; at += n) {
 		struct nvme_sqe s;
 
 		vh_rw_sqe(&s, NVME_NVM_READ, f->from->ns[0].mmc_nsid, at, n);
-		vt_do_data(f->t->mmc, 1, &s, &f->copy_buf, 8192, ST(S_OK));
+		vt_do_data(f->mmc, 1, &s, &f->copy_buf, 8192, ST(S_OK));
 		vh_rw_sqe(&s, NVME_NVM_READ, f->to->ns[0].mmc_nsid, at, n);
-		vt_do_data(f->t->mmc, 1, &s, &b, 8192, ST(S_OK));
+		vt_do_data(f->to_mmc, 1, &s, &b, 8192, ST(S_OK));
 		for (uint32_t i = 0; i < n; i++)
 			VEXPECT(f->t, !memcmp(b.p + i * lba, f->copy_buf.p + i * lba, lba) || (f->want[at + i] == 1 && !f->busy[at + i]),
 				"source and target differ in LBA %llu after the last round", (unsigned long long)at + i);
 	}
+}
+
+/* The source's state, in the memory of the target's MMC. */
+static struct vmem take_state(struct flow *f, uint32_t *len)
+{
+	struct vmem image, there;
+
+	*len = vh_image(f->mmc, f->from, 1, 0, &image);
+	VEQ(f->t, le32_get(f->t->last.dw0) & 1, 1, "CSUP");
+	if (f->to_mmc == f->mmc)
+		return image;
+	there = vt_mem(f->to_mmc, *len);
+	memcpy(there.p, image.p, *len);
+	return there;
 }
 
 static void move_state(struct flow *f)
@@ -353,11 +381,10 @@ static void move_state(struct flow *f)
 	struct vmem image, back;
 	uint32_t len;
 
-	len = vh_image(f->t->mmc, f->from, 1, 0, &image);
-	VEQ(f->t, le32_get(f->t->last.dw0) & 1, 1, "CSUP");
-	vh_suspend(f->t->mmc, f->to->cntlid, 1, false, ST(S_OK));
-	vh_set(f->t->mmc, f->to->cntlid, 3, 1, 0, 0, &image, len / 4, ST(S_OK));
-	len = vh_image(f->t->mmc, f->to, 1, 0, &back);
+	image = take_state(f, &len);
+	vh_suspend(f->to_mmc, f->to->cntlid, 1, false, ST(S_OK));
+	vh_set(f->to_mmc, f->to->cntlid, 3, 1, 0, 0, &image, len / 4, ST(S_OK));
+	len = vh_image(f->to_mmc, f->to, 1, 0, &back);
 	VEXPECT(f->t, !memcmp(back.p + 48, image.p + 48, len - 48), "the state read back from the target differs");
 }
 
@@ -366,7 +393,7 @@ static void hand_over(struct flow *f)
 	vh_adopt(f->to, f->from);
 	f->at = f->to;
 	f->t->quiet_watch = false;
-	vh_resume(f->t->mmc, f->to->cntlid, ST(S_OK));
+	vh_resume(f->to_mmc, f->to->cntlid, ST(S_OK));
 	settle(f);
 }
 
@@ -386,14 +413,16 @@ static void audit(struct flow *f)
 	}
 }
 
-static struct flow *flow_new(struct vt *t)
+static struct flow *flow_between(struct vt *t, struct vctl *to, struct vctl *to_mmc)
 {
 	struct flow *f = &flow_;
 
 	memset(f, 0, sizeof(*f));
 	f->t = t;
+	f->mmc = t->mmc;
 	f->from = f->at = t->mc[0];
-	f->to = t->mc[1];
+	f->to = to;
+	f->to_mmc = to_mmc;
 	f->queues = 2;
 	f->qsize = 16;
 	f->slots = 512;
@@ -407,14 +436,17 @@ static struct flow *flow_new(struct vt *t)
 	return f;
 }
 
+static struct flow *flow_new(struct vt *t) { return flow_between(t, t->mc[1], t->mmc); }
+static struct flow *flow_far(struct vt *t) { return flow_between(t, t->far_mc, t->far_mmc); }
+
 /* The whole of it. */
 static void go(struct flow *f)
 {
 	lay_out(f);
 	make_queues(f);
-	f->ring = vh_logging(f->t->mmc, f->from, f->slots);
+	f->ring = vh_logging(f->mmc, f->from, f->slots);
 	if (f->t->caps & DUT_THMCS) {
-		vh_track_all(f->t->mmc, f->from);
+		vh_track_all(f->mmc, f->from);
 		f->tracking = true;
 	}
 	pre_copy(f);
@@ -617,7 +649,100 @@ static void too_fast(struct vt *t)
 	VEXPECT(t, f->overflows, "the log never overflowed: the flow did not try what it is for");
 }
 
-enum { NEED = NEED_LOG | DUT_MC2 };
+/* ---- to another subsystem */
+
+static unsigned queues_granted(struct vctl *c)
+{
+	vh_feature(c, true, NVME_FID_NUM_QUEUES, 63 | 63 << 16, 0, ST(S_OK));
+	return MIN(le32_get(c->t->last.dw0) & 0xffff, le32_get(c->t->last.dw0) >> 16) + 1;
+}
+
+static void far(struct vt *t)
+{
+	struct flow *f = flow_far(t);
+
+	f->kinds = KIND_READ | KIND_WRITE;
+	go(f);
+	VEXPECT(t, f->completed > 100, "only %u commands of the guest were completed", f->completed);
+}
+
+static void far_in_flight(struct vt *t)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		struct flow *f;
+
+		if (i)
+			vt_fresh(t);
+		f = flow_far(t);
+		f->queues = MIN(queues_granted(f->to), 4u);
+		f->kinds = KIND_READ | KIND_WRITE;
+		f->in_flight = true;
+		f->work = 3;
+		go(f);
+	}
+}
+
+/* As many queues as the target has are moved; one more is refused, no queue is made, and the source goes on with all it had: nothing is
+ * lost of what was in its queues or under its log. The rest of the geometry is for a manager to compare before it suspends anything. */
+static void smaller_target(struct vt *t)
+{
+	struct flow *f = flow_far(t);
+	unsigned granted = queues_granted(f->to), has = queues_granted(f->from);
+	struct vmem image, back;
+	struct ventry e;
+	uint32_t len;
+
+	if (has <= granted)
+		vt_skip(t, "the target has as many queues as the source: %u", granted);
+	f->queues = granted + 1;
+	f->kinds = KIND_READ | KIND_WRITE;
+	f->in_flight = true;
+	lay_out(f);
+	make_queues(f);
+	f->ring = vh_logging(f->mmc, f->from, f->slots);
+	pre_copy(f);
+	suspend(f);
+	image = take_state(f, &len);
+	vh_suspend(f->to_mmc, f->to->cntlid, 1, false, ST(S_OK));
+	vh_set(f->to_mmc, f->to->cntlid, 3, 1, 0, 0, &image, len / 4, ST(S_38, S_IF));
+	vh_image(f->to_mmc, f->to, 1, 0, &back);
+	VEQ(t, back.p[50] | back.p[52], 0, "queues of the target after its refusal");
+	t->quiet_watch = false;
+	vh_resume(f->mmc, f->from->cntlid, ST(S_OK)); /* the move is off */
+	settle(f);
+	work(f, 40);
+	audit(f);
+	vh_await(&f->ring, &e);
+	VEQ(t, e.esa, ESA_FIRST, "ESA of the first entry after the source has gone on");
+	vt_reading(t, "a target that is smaller", "queues %u of %u, blocks %llu of %llu, MDTS %u of %u", granted, has,
+		   (unsigned long long)f->to->ns[0].blocks, (unsigned long long)f->from->ns[0].blocks, f->to->id.mdts, f->from->id.mdts);
+}
+
+/* A number of one subsystem means nothing in the other, even where both have it. */
+static void strangers(struct vt *t)
+{
+	struct vctl *near = t->mc[0], *other = t->far_mc;
+	struct vring r = vh_logging(t->mmc, near, 64);
+	struct vmem m = vt_mem(t->far_mmc, VT_PAGE);
+
+	vh_track_all(t->mmc, near);
+	vh_get_cdq(t->far_mmc, r.id, NULL, NULL, NULL, ST(S_37));
+	vh_log(t->far_mmc, r.id, 0, ST(S_37));
+	vh_receive(t->far_mmc, other->cntlid, &m, VT_PAGE, ST(S_1F, S_IF));
+	vh_suspend(t->mmc, near->cntlid, 1, false, ST(S_OK));
+	vh_resume(t->far_mmc, other->cntlid, ST(S_3A));
+	vt_io_make(other, 1, 16);
+	vh_write(other, 1, other->ns[0].nsid, 0, 1, 3, ST(S_OK));
+	vh_read_is(other, 1, other->ns[0].nsid, 0, 1, 3);
+	vt_reset(t->far_mmc);
+	vh_get_cdq(t->mmc, r.id, NULL, NULL, NULL, ST(S_OK));
+	vh_resume(t->mmc, near->cntlid, ST(S_OK));
+	for (unsigned i = 0, id; i < t->mcs; i++) /* a CNTLID only the other subsystem has */
+		if ((id = t->mc[i]->cntlid) != other->cntlid && id != t->far_mmc->cntlid)
+			vh_suspend(t->far_mmc, (uint16_t)id, 1, false, ST(S_1F, S_IF));
+}
+
+enum { NEED = NEED_LOG | DUT_MC2, NEED_FAR = NEED_LOG | DUT_FAR };
 const struct vtest tests_e2e[] = {
 	{ "E2E-01", NEED, "E2E-01 X-06", idle, "a move of an idle controller", "flow" },
 	{ "E2E-02", NEED, "E2E-02 X-06", reads, "a move under reads", "flow random" },
@@ -633,5 +758,9 @@ const struct vtest tests_e2e[] = {
 	{ "E2E-12", NEED, "E2E-12", identity, "what the guest reads of its controller stays the same", "flow" },
 	{ "E2E-13", NEED | DUT_RALBAS | DUT_DSM, "E2E-13 X-06", sparse, "a sparse namespace is copied by its allocated blocks", "flow random" },
 	{ "E2E-14", NEED, "E2E-14 X-08", too_fast, "the log overflows: everything is copied again, nothing is lost", "flow random" },
+	{ "E2E-15", NEED_FAR, "E2E-15 SCS-18 X-07", smaller_target, "a target with fewer queues refuses the state, and the source goes on", "flow negative" },
+	{ "E2E-16", NEED_FAR, "E2E-03 X-06", far, "a move to another subsystem under reads and writes", "flow random" },
+	{ "E2E-17", NEED_FAR, "E2E-07 SUS-06", far_in_flight, "commands out at the suspension are completed in another subsystem, once", "flow random" },
+	{ "E2E-18", NEED_FAR, "CDQ-03 SUS-18 TR-10", strangers, "numbers of one subsystem mean nothing in another", "negative" },
 	{ .id = NULL }
 };

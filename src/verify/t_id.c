@@ -257,7 +257,7 @@ static void cntlids_differ(struct vt *t)
 {
 	for (unsigned i = 0; i < t->ctls; i++)
 		for (unsigned k = 0; k < i; k++)
-			VEXPECT(t, t->ctl[i].cntlid != t->ctl[k].cntlid, "%s and %s have the same CNTLID %u", t->ctl[i].name, t->ctl[k].name,
+			VEXPECT(t, t->ctl[i].sub != t->ctl[k].sub || t->ctl[i].cntlid != t->ctl[k].cntlid, "%s and %s have the same CNTLID %u", t->ctl[i].name, t->ctl[k].name,
 				t->ctl[i].cntlid);
 }
 
@@ -265,7 +265,7 @@ static void cntlids_differ(struct vt *t)
 static void controller_list(struct vt *t)
 {
 	struct vmem m;
-	unsigned n, found = 0;
+	unsigned n, found = 0, ours = 0;
 
 	if (vh_identify(t->mmc, 0x13, 0, 0, 0, &m, ST(S_OK, S_IF)) != S_OK)
 		vt_skip(t, "CNS 13h is not supported");
@@ -276,9 +276,11 @@ static void controller_list(struct vt *t)
 
 		VEXPECT(t, !i || id > (unsigned)(m.p[2 * i] | m.p[1 + 2 * i] << 8), "controller list is not ascending at %u", i);
 		for (unsigned k = 0; k < t->ctls; k++)
-			found += t->ctl[k].cntlid == id;
+			found += !t->ctl[k].sub && t->ctl[k].cntlid == id;
 	}
-	VEQ(t, found, t->ctls, "controllers we reach that are in the controller list");
+	for (unsigned k = 0; k < t->ctls; k++)
+		ours += !t->ctl[k].sub;
+	VEQ(t, found, ours, "controllers we reach that are in the controller list");
 }
 
 #define MM (DUT_MMC | DUT_MC)

@@ -1,39 +1,12 @@
 /* Resets, of either controller, of every kind, in every state migration knows. */
+#include "verify/aim.h"
 #include "verify/test.h"
 
-enum kind { CC_EN, FLR, SUBSYSTEM, KINDS };
 static const char *const kind_name[] = { "CC.EN", "function reset", "subsystem reset" };
 
 static uint16_t target(struct vt *t) { return t->mc[0]->cntlid; }
 
-/* CSTS.NSSRO tells that it has happened; it is cleared by writing a one. Until then registers are not what they will be. */
-static void subsystem_reset(struct vctl *c)
-{
-	uint64_t end = vt_now_ns() + c->t->cmd_ns;
-
-	vt_reg_put(c, NVME_REG_CSTS, 4, NVME_CSTS_NSSRO);
-	vt_reg_put(c, NVME_REG_NSSR, 4, NVME_NSSR_MAGIC);
-	while (!(vt_reg(c, NVME_REG_CSTS, 4) & NVME_CSTS_NSSRO)) {
-		VEXPECT(c->t, vt_now_ns() < end, "%s: CSTS.NSSRO does not become 1 after a subsystem reset", c->name);
-		vt_poll(c->t);
-	}
-	VEQ(c->t, vt_reg(c, NVME_REG_CC, 4) & 1, 0, "CC.EN after a subsystem reset");
-}
-
-/* Causes it, and makes the controller usable again. A subsystem reset concerns the others too: they are enabled again by the caller. */
-static void reset(struct vctl *c, enum kind k)
-{
-	vt_trace(c->t, "%s: %s", c->name, kind_name[k]);
-	if (k == FLR && c->port->ops->reset(c->port))
-		vt_error(c->t, "%s: the function cannot be reset", c->name);
-	if (k == SUBSYSTEM)
-		subsystem_reset(c);
-	if (k != CC_EN)
-		vt_port_again(c);
-	vt_reset(c);
-}
-
-static bool can(struct vt *t, enum kind k) { return k != SUBSYSTEM || t->caps & DUT_NSSR; }
+static bool can(struct vt *t, enum cov_reset k) { return k != CR_SUBSYSTEM || t->caps & DUT_NSSR; }
 
 /* Everything the MMC holds for migration. */
 static struct vring load(struct vt *t)
@@ -46,7 +19,7 @@ static struct vring load(struct vt *t)
 
 static void mmc_kinds(struct vt *t)
 {
-	for (unsigned k = 0; k < KINDS; k++) {
+	for (unsigned k = 0; k < CR_COUNT; k++) {
 		struct vmem m;
 		struct vring r;
 
@@ -55,7 +28,7 @@ static void mmc_kinds(struct vt *t)
 		vt_fresh(t);
 		r = load(t);
 		vh_suspend(t->mmc, target(t), 1, false, ST(S_OK));
-		reset(t->mmc, k);
+		aim_reset_now(t->mmc, k);
 		m = vt_mem(t->mmc, VT_PAGE);
 		vh_get_cdq(t->mmc, r.id, NULL, NULL, NULL, ST(S_37));
 		vh_log(t->mmc, r.id, 1, ST(S_37));
@@ -69,7 +42,7 @@ static void mmc_kinds(struct vt *t)
 
 static void mc_kinds(struct vt *t)
 {
-	for (unsigned k = 0; k < KINDS; k++) {
+	for (unsigned k = 0; k < CR_COUNT; k++) {
 		struct vring r;
 		struct vmem m;
 
@@ -79,8 +52,8 @@ static void mc_kinds(struct vt *t)
 		r = load(t);
 		vt_io_make(t->mc[0], 1, 16);
 		vh_suspend(t->mmc, target(t), 1, false, ST(S_OK));
-		reset(t->mc[0], k);
-		if (k == SUBSYSTEM && !(vt_reg(t->mmc, NVME_REG_CSTS, 4) & 1)) {
+		aim_reset_now(t->mc[0], k);
+		if (k == CR_SUBSYSTEM && !(vt_reg(t->mmc, NVME_REG_CSTS, 4) & 1)) {
 			vt_reading(t, "subsystem reset asked for by an MC", "resets the MMC too");
 			vt_fresh(t);
 			continue;
@@ -96,54 +69,21 @@ static void mc_kinds(struct vt *t)
 
 /* ---- every kind of reset, of either side, in every phase of a move */
 
-enum phase { IDLE, QUEUE, LOGGING, TRACKING, SUSPENDED, PARTIAL, COMMITTED, RESUMED, PHASES };
+enum { RESUMED = CP_COUNT, PHASES };	/* one phase more than coverage knows: a move that is over */
 
-static uint16_t go_to(struct vt *t, enum phase p)
+static uint16_t go_to(struct vt *t, unsigned p)
 {
-	struct vring r = { 0 };
-	struct vmem m = vt_mem(t->mmc, VT_PAGE);
-	struct nvme_state_head h = { .nvmecss = le64_of(2) }; /* an image without queues */
+	uint16_t id = aim_phase(t, p == RESUMED ? CP_COMMITTED : (enum cov_phase)p);
 
-	memcpy(m.p, &h, sizeof(h));
-	if (p >= QUEUE)
-		vh_cdq(t->mmc, target(t), 64, &r, ST(S_OK));
-	if (p >= LOGGING)
-		vh_log(t->mmc, r.id, 1, ST(S_OK));
-	if (p >= TRACKING)
-		vh_track_all(t->mmc, t->mc[0]);
-	if (p >= SUSPENDED)
-		vh_suspend(t->mmc, target(t), 1, false, ST(S_OK));
-	if (p == PARTIAL)
-		vh_set(t->mmc, target(t), 1, 1, 0, 0, &m, 12, ST(S_OK));
-	if (p >= COMMITTED)
-		vh_set(t->mmc, target(t), 3, 1, 0, 0, &m, 14, ST(S_OK));
 	if (p == RESUMED)
 		vh_resume(t->mmc, target(t), ST(S_OK));
-	return r.id;
-}
-
-/* Afterwards a whole new round is possible: nothing of the old one is in its way. */
-static void new_round(struct vt *t)
-{
-	struct vctl *mc = t->mc[0];
-	struct vring r = vh_logging(t->mmc, mc, 64);
-	struct vmem image;
-
-	vh_track_all(t->mmc, mc);
-	vt_io_make(mc, 1, 16);
-	vh_write(mc, 1, mc->ns[0].nsid, 5, 2, 9, ST(S_OK));
-	vh_covered(&r, mc->ns[0].mmc_nsid, 5, 2, NULL);
-	vh_suspend(t->mmc, target(t), 1, true, ST(S_OK));
-	vh_image(t->mmc, mc, 1, 0, &image);
-	VEQ(t, image.p[50] + image.p[52], 2, "queues in the state of the new round");
-	vh_resume(t->mmc, target(t), ST(S_OK));
-	vh_read_is(mc, 1, mc->ns[0].nsid, 5, 2, 9);
+	return id;
 }
 
 static void every_phase(struct vt *t, bool mmc)
 {
 	for (unsigned p = 0; p < PHASES; p++)
-		for (unsigned k = 0; k < KINDS; k++) {
+		for (unsigned k = 0; k < CR_COUNT; k++) {
 			struct vmem m;
 			uint16_t id;
 
@@ -152,7 +92,7 @@ static void every_phase(struct vt *t, bool mmc)
 			vt_fresh(t);
 			id = go_to(t, p);
 			vt_trace(t, "reset in phase %u", p);
-			reset(mmc ? t->mmc : t->mc[0], k);
+			aim_reset_now(mmc ? t->mmc : t->mc[0], k);
 			if (!(vt_reg(t->mmc, NVME_REG_CSTS, 4) & 1))
 				vt_fresh(t); /* an MC's subsystem reset may take the MMC with it */
 			m = vt_mem(t->mmc, VT_PAGE);
@@ -167,7 +107,7 @@ static void every_phase(struct vt *t, bool mmc)
 				VEQ(t, le32_get(t->last.dw0) & 1, 0, "CSUP after a reset of the controller");
 				vt_reset(t->mmc);
 			}
-			new_round(t);
+			aim_round(t);
 		}
 }
 
@@ -198,8 +138,12 @@ static void subsystem(struct vt *t)
 
 	for (unsigned i = 0; i < t->mcs; i++)
 		vh_suspend(t->mmc, t->mc[i]->cntlid, 1, false, ST(S_OK));
-	subsystem_reset(t->mmc);
+	aim_subsystem_reset(t->mmc);
 	for (unsigned i = 0; i < t->ctls; i++) {
+		if (t->ctl[i].sub) {
+			VEQ(t, vt_reg(&t->ctl[i], NVME_REG_CSTS, 4) & NVME_CSTS_RDY, NVME_CSTS_RDY, "CSTS.RDY in another subsystem than the one that was reset");
+			continue;
+		}
 		vt_port_again(&t->ctl[i]);
 		vt_reset(&t->ctl[i]);
 	}

@@ -1,84 +1,14 @@
 /* Every operation in every state of its target: the model's table, cell by cell. What the table leaves open is recorded. */
 #include <stdio.h>
 
-#include "verify/model.h"
+#include "verify/aim.h"
 #include "verify/test.h"
-
-enum { FIRST = 1, ONLY = 3 };
-
-/* An image without queues, so that a commit changes nothing anybody must know of. */
-static struct vmem image(struct vt *t)
-{
-	struct vmem m = vt_mem(t->mmc, VT_PAGE);
-	struct nvme_state_head h = { .nvmecss = le64_of(2) };
-
-	memcpy(m.p, &h, sizeof(h));
-	return m;
-}
-
-/* CNTLID of a controller that is in this state now. */
-static uint16_t reach(struct vt *t, enum mstate s)
-{
-	struct vctl *mc = t->mc[0];
-	struct vmem m = image(t);
-
-	if (s == MS_ABSENT)
-		return 0xfffe;
-	if (s == MS_SELF)
-		return t->mmc->cntlid;
-	if (s == MS_DISABLED)
-		vt_disable(mc);
-	if (s == MS_SUSPENDED || s == MS_PARTIAL || s == MS_COMMITTED)
-		vh_suspend(t->mmc, mc->cntlid, 1, false, ST(S_OK));
-	if (s == MS_PARTIAL || s == MS_RPARTIAL)
-		vh_set(t->mmc, mc->cntlid, FIRST, 1, 0, 0, &m, 12, ST(S_OK));
-	if (s == MS_COMMITTED)
-		vh_set(t->mmc, mc->cntlid, ONLY, 1, 0, 0, &m, 14, ST(S_OK));
-	return mc->cntlid;
-}
-
-/* A command that is right in itself, for this target. */
-static struct nvme_sqe command(struct vt *t, enum vop op, uint16_t cntlid, unsigned way, struct vmem *data)
-{
-	struct nvme_track_mem h = { .rmrtg = t->mmc->id.minmrtg, .rnmrtd = le32_of(1) };
-	struct nvme_track_mem_range r = { .saddr = le64_of(t->mc[0]->iova), .len = le32_of(1) };
-	struct nvme_sqe s;
-
-	vop_init(&s, op);
-	*data = op == VOP_SET_STATE ? image(t) : vt_mem(t->mmc, VT_PAGE);
-	switch (op) {
-	case VOP_SUSPEND:
-		vf_put(&s, VF_SUSPEND_cntlid, cntlid), vf_put(&s, VF_SUSPEND_stype, way);
-		break;
-	case VOP_RESUME: vf_put(&s, VF_RESUME_cntlid, cntlid); break;
-	case VOP_SET_STATE:
-		vf_put(&s, VF_SET_STATE_cntlid, cntlid), vf_put(&s, VF_SET_STATE_csvi, 1), vf_put(&s, VF_SET_STATE_numd, 14);
-		vf_put(&s, VF_SET_STATE_seqind, way ? ONLY : FIRST);
-		break;
-	case VOP_GET_STATE:
-		vf_put(&s, VF_GET_STATE_cntlid, cntlid), vf_put(&s, VF_GET_STATE_csvi, 1), vf_put(&s, VF_GET_STATE_numdl, 1023);
-		break;
-	case VOP_TRACK_MEM:
-		memcpy(data->p, &h, sizeof(h));
-		memcpy(data->p + 8, &r, sizeof(r));
-		vf_put(&s, VF_TRACK_MEM_cntlid, cntlid), vf_put(&s, VF_TRACK_MEM_tact, 1);
-		break;
-	case VOP_TRACK_RECV: vf_put(&s, VF_TRACK_RECV_cntlid, cntlid), vf_put(&s, VF_TRACK_RECV_numdl, 1023); break;
-	case VOP_CDQ_CREATE:
-		vf_put(&s, VF_CDQ_CREATE_cntlid, cntlid), vf_put(&s, VF_CDQ_CREATE_pc, 1), vf_put(&s, VF_CDQ_CREATE_cdqsize, 1024);
-		break;
-	default: break;
-	}
-	s.prp1 = le64_of(data->iova);
-	return s;
-}
 
 static void cell(struct vt *t, enum vop op, enum mstate state, unsigned way)
 {
 	uint16_t set[MODEL_SET], cntlid, id;
 	struct vring ring = { 0 };
 	struct nvme_sqe s;
-	struct vmem data;
 	enum mstate now;
 
 	vt_fresh(t);
@@ -86,10 +16,10 @@ static void cell(struct vt *t, enum vop op, enum mstate state, unsigned way)
 		vh_cdq(t->mmc, t->mc[0]->cntlid, 64, &ring, ST(S_OK));
 	if (op == VOP_TRACK_RECV)
 		vh_track_all(t->mmc, t->mc[0]);
-	cntlid = reach(t, state);
-	s = command(t, op, cntlid, way, &data);
+	cntlid = aim_reach(t, state);
+	s = aim_bare(t, op, cntlid, way);
 	if (op == VOP_LOG)
-		vf_put(&s, VF_LOG_cdqid, state == MS_ABSENT ? 0x7777 : ring.id), vf_put(&s, VF_LOG_lact, way);
+		vf_put(&s, VF_LOG_cdqid, state == MS_ABSENT ? 0x7777 : ring.id);
 	if (op != VOP_LOG || state != MS_ABSENT)
 		if (!model_target(t->model, t->mmc, &s, &id, &now) || now != state)
 			vt_error(t, "the controller is %s, not %s", mstate_name(now), mstate_name(state));

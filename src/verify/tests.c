@@ -5,6 +5,8 @@
 const struct vgroup vgroups[] = {
 	{ "BA", "what migration rests on: registers, queues, admin commands", tests_ba },
 	{ "IO", "reads and writes", tests_io },
+	{ "SG", "data by SGLs", tests_sg },
+	{ "FU", "fused commands", tests_fu },
 	{ "ID", "discovery", tests_id },
 	{ "CQ", "controller data queues", tests_cq },
 	{ "FT", "feature 21h and events", tests_ft },
@@ -18,6 +20,7 @@ const struct vgroup vgroups[] = {
 	{ "LA", "get LBA status", tests_la },
 	{ "RE", "resets", tests_re },
 	{ "XS", "every operation in every state", tests_xs },
+	{ "XC", "every cross of the coverage plan", tests_xc },
 	{ "E2E", "whole moves", tests_e2e },
 	{ "FI", "faults on purpose, one at a time", tests_fi },
 	{ "RN", "random sequences", tests_rn },

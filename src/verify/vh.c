@@ -1,6 +1,8 @@
 /* Migration commands for tests. See vh.h. */
 #include "verify/vh.h"
 
+#include "verify/cover.h"
+
 /* ---- commands */
 
 unsigned vh_cdq(struct vctl *mmc, uint16_t cntlid, uint32_t slots, struct vring *r, const uint16_t *want)
@@ -214,6 +216,7 @@ bool vh_next(struct vring *r, struct ventry *e)
 	r->taken++;
 	vt_trace(r->mmc->t, "cdq %u entry: nsid %u slba %llu nlb %llu esa %u lbacir %u%s", r->id, e->nsid, (unsigned long long)e->slba,
 		 (unsigned long long)e->nlb, e->esa, e->lbacir, e->dealloc ? " deallocated" : "");
+	cov_entry(r->mmc->t->cov, r->mmc, r->id, e->esa);
 	judge_entry(r->mmc->t, e);
 	return true;
 }

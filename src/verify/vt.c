@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "verify/model.h"
+#include "verify/cover.h"
 #include "verify/vt_in.h"
 
 const char *vt_verdict_name(enum vt_verdict v)
@@ -146,6 +146,8 @@ uint64_t vt_reg(struct vctl *c, uint32_t off, unsigned bytes)
 
 void vt_reg_put(struct vctl *c, uint32_t off, unsigned bytes, uint64_t val)
 {
+	if (off == NVME_REG_CC && val >> 14 & 3)
+		cov_shutdown(c->t->cov, c);
 	port_rc(c, "register write", off, c->port->ops->reg_write(c->port, off, bytes, val));
 }
 
@@ -180,8 +182,10 @@ void vt_disable(struct vctl *c)
 
 void vt_down(struct vctl *c)
 {
-	if (c->t->model && c->up) /* CC.EN 0 to 0 is no reset */
+	if (c->t->model && c->up) { /* CC.EN 0 to 0 is no reset */
+		cov_down(c->t->cov, c);
 		model_reset(c->t->model, c);
+	}
 	c->up = false;
 	c->bells = 0;
 	memset(c->sq, 0, sizeof(c->sq));

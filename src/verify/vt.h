@@ -23,7 +23,7 @@ enum { VT_QUEUES = 65, VT_CMDS = 2048, VT_NS = 16, VT_PAGE = 4096, VT_READINGS =
 
 /* Statuses by the names the checklist uses (SCT << 8 | SC). */
 enum {
-	S_OK = 0x000, S_IO = 0x001, S_IF = 0x002, S_XFER = 0x004, S_INTERNAL = 0x006, S_ABORTED = 0x007, S_SQ_GONE = 0x008, S_NS = 0x00b,
+	S_OK = 0x000, S_IO = 0x001, S_IF = 0x002, S_XFER = 0x004, S_INTERNAL = 0x006, S_ABORTED = 0x007, S_SQ_GONE = 0x008, S_MISSING = 0x00a, S_NS = 0x00b,
 	S_SEQ = 0x00c, S_PRP = 0x013, S_LBA = 0x080, S_CQ = 0x100, S_QID = 0x101, S_QSIZE = 0x102, S_AER = 0x105, S_IV = 0x108, S_LOG = 0x109,
 	S_QDEL = 0x10c, S_NOSAVE = 0x10d, S_1F = 0x11f, S_37 = 0x137, S_38 = 0x138, S_39 = 0x139, S_3A = 0x13a, S_3B = 0x13b,
 	ST_END = 0xffff
@@ -35,7 +35,7 @@ enum {
 struct vmem { uint8_t *p; uint64_t iova; uint32_t len; };
 
 struct vcq {
-	bool live, hold;		/* hold: leave what is posted there */
+	bool live, hold, ien;		/* hold: leave what is posted there; ien: interrupts enabled */
 	uint16_t qid, iv;
 	uint32_t size;			/* entries */
 	struct vmem m;
@@ -49,7 +49,7 @@ struct vsq {
 	uint16_t qid, cqid;
 	uint32_t size;
 	struct vmem m;
-	uint16_t tail;			/* next slot to fill */
+	uint16_t tail, rung;		/* next slot to fill; as last told to the controller */
 	uint16_t head;			/* as last told by a CQE */
 	uint16_t next_cid;
 	uint64_t fetched;		/* advances of head seen */
@@ -68,6 +68,7 @@ struct vcmd {
 	bool any;
 	int8_t op;			/* enum vop, -1 none of ours; and the target's state when it was sent */
 	uint8_t mstate;
+	uint16_t odd, target;		/* of cover_see.c: the one wrong field; CNTLID */
 	uint64_t sent_ns, order;	/* order: of completion, run wide */
 };
 
@@ -86,7 +87,9 @@ struct vctl {
 	unsigned index;			/* in vt.ctl */
 	char name[16];			/* "MMC0", "MC1" */
 	bool mmc, mapped, up;
+	uint8_t how;			/* the next reset is of this kind (enum cov_reset); 0: CC.EN */
 	uint16_t cntlid;
+	uint8_t sub;			/* subsystem: 0, the one all tests are about, or another */
 	uint64_t cap;
 	struct nvme_id_ctrl id;
 	struct nvme_id_ctrl_nvm id_nvm;
@@ -116,6 +119,7 @@ struct vt {
 	struct vctl *mmc, *mmc2;	/* NULL: there is none */
 	struct vctl *mc[DUT_CTRLS];
 	unsigned mcs;
+	struct vctl *far_mmc, *far_mc;	/* of another subsystem; NULL: there is none */
 	uint32_t caps;			/* the DUT's and what was discovered */
 	struct rng rng;
 	uint64_t seed;
@@ -124,6 +128,7 @@ struct vt {
 	struct vcmd cmd[VT_CMDS];
 	unsigned cmd_next;
 	uint64_t order, submitted, completed;
+	uint64_t sequence;		/* of what was sent in this test: a digest of all but what the device decides */
 	struct nvme_cqe last;		/* of the last vt_do */
 	bool quiet_watch;		/* a completion from `frozen` is a failure */
 	struct vctl *frozen;
@@ -208,6 +213,7 @@ void vt_inject_off(struct vt *);					/* the runner's, after each test */
 
 /* ---- queues */
 unsigned vt_cq_make(struct vctl *, unsigned qid, uint32_t size, const uint16_t *want);	/* contiguous, interrupts on, vector qid */
+unsigned vt_cq_make_ien(struct vctl *, unsigned qid, uint32_t size, bool ien, const uint16_t *want);
 unsigned vt_sq_make(struct vctl *, unsigned qid, unsigned cqid, uint32_t size, const uint16_t *want);
 void vt_io_make(struct vctl *, unsigned qid, uint32_t size);
 unsigned vt_q_delete(struct vctl *, bool cq, unsigned qid, const uint16_t *want);

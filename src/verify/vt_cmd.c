@@ -106,6 +106,20 @@ static void put_twin(struct vctl *c, struct vsq *q, struct vcmd *k)
 	vt_trace(c->t, "%s sq%u cid %u is the same again", c->name, twin->qid, twin->cid);
 }
 
+/* Two runs with the same digest sent the same commands in the same order. CIDs are ours, the head of a log is the device's. */
+static void note(struct vt *t, const struct vctl *c, unsigned qid, const struct nvme_sqe *s)
+{
+	struct nvme_sqe e = *s;
+	uint64_t h = t->sequence ? t->sequence : 0xcbf29ce484222325ull;
+
+	e.cid = le16_of((uint16_t)(c->index << 8 | qid));
+	if (vop_of(s) == VOP_SET_CDQ && !qid)
+		e.cdw12 = le32_of(0);
+	for (unsigned i = 0; i < sizeof(e); i++)
+		h = (h ^ ((const uint8_t *)&e)[i]) * 0x100000001b3ull;
+	t->sequence = h;
+}
+
 struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
 {
 	struct vsq *q = &c->sq[qid];
@@ -122,6 +136,7 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	may_end(k, want);
 	k->sqe.cid = le16_of(k->cid);
 	k->sent_ns = vt_now_ns();
+	note(c->t, c, qid, s);
 	put = vt_inject_sqe(c, k, &twice);
 	if (put)
 		put_sqe(q, &k->sqe);
@@ -135,7 +150,11 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	return k;
 }
 
-void vt_ring(struct vctl *c, unsigned qid) { vt_doorbell(c, 2 * qid, c->sq[qid].tail); }
+void vt_ring(struct vctl *c, unsigned qid)
+{
+	c->sq[qid].rung = c->sq[qid].tail;
+	vt_doorbell(c, 2 * qid, c->sq[qid].tail);
+}
 
 struct vcmd *vt_send(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
 {
@@ -245,15 +264,21 @@ bool vt_poll(struct vt *t)
 	return any;
 }
 
+#define STOOD_STILL_NS 2000000000ull
 bool vt_until(struct vt *t, bool (*ready)(void *ctx), void *ctx, uint64_t limit_ns)
 {
-	uint64_t now = vt_now_ns(), end = MIN(now + limit_ns, t->deadline_ns);
+	uint64_t now = vt_now_ns(), end = MIN(now + limit_ns, t->deadline_ns), was;
 
 	while (!ready(ctx)) {
 		if (now > end)
 			return false;
 		vt_poll(t);
+		was = now;
 		now = vt_now_ns();
+		if (now - was > STOOD_STILL_NS) { /* this process was stopped: it has not waited */
+			end += now - was;
+			t->deadline_ns += now - was;
+		}
 	}
 	return true;
 }
@@ -336,14 +361,16 @@ void vt_watch_silent(struct vctl *c)
 
 /* ---- queues */
 
-unsigned vt_cq_make(struct vctl *c, unsigned qid, uint32_t size, const uint16_t *want)
+unsigned vt_cq_make(struct vctl *c, unsigned qid, uint32_t size, const uint16_t *want) { return vt_cq_make_ien(c, qid, size, true, want); }
+
+unsigned vt_cq_make_ien(struct vctl *c, unsigned qid, uint32_t size, bool ien, const uint16_t *want)
 {
 	struct nvme_sqe s = { .opc = NVME_OP_CREATE_CQ };
-	struct vcq q = { .live = true, .qid = (uint16_t)qid, .iv = (uint16_t)qid, .size = size, .m = vt_mem(c, size * 16), .phase = true };
+	struct vcq q = { .live = true, .ien = ien, .qid = (uint16_t)qid, .iv = (uint16_t)qid, .size = size, .m = vt_mem(c, size * 16), .phase = true };
 	unsigned st;
 
 	s.cdw10 = le32_of(qid | (size - 1) << 16);
-	s.cdw11 = le32_of(1 | 2 | qid << 16); /* PC, IEN, vector */
+	s.cdw11 = le32_of(1 | (ien ? 2u : 0) | qid << 16); /* PC, IEN, vector */
 	s.prp1 = le64_of(q.m.iova);
 	st = vt_do(c, 0, &s, want);
 	if (st == S_OK && qid < VT_QUEUES)

@@ -155,14 +155,49 @@ static bool same_ns(const struct vns *a, const struct vns *b)
 	return !none(a->eui64, 8) && !memcmp(a->eui64, b->eui64, 8);
 }
 
+/* The subsystem all tests are about is that of the first MMC; the others are what it moves to. */
+static void sort_subsystems(struct vt *t)
+{
+	const struct vctl *first = &t->ctl[0];
+
+	for (unsigned i = t->ctls; i--;)
+		if (t->ctl[i].mmc)
+			first = &t->ctl[i];
+	for (unsigned i = 0; i < t->ctls; i++)
+		t->ctl[i].sub = memcmp(t->ctl[i].id.subnqn, first->id.subnqn, sizeof(first->id.subnqn)) != 0;
+}
+
+static void match_namespaces(struct vctl *mc, const struct vctl *mmc)
+{
+	for (unsigned k = 0; mmc && k < mc->nss; k++)
+		for (unsigned j = 0; j < mmc->nss; j++)
+			if (same_ns(&mc->ns[k], &mmc->ns[j]))
+				mc->ns[k].mmc_nsid = mmc->ns[j].nsid;
+}
+
+static void sort_far(struct vt *t, struct vctl *c)
+{
+	if (c->mmc && !t->far_mmc)
+		t->far_mmc = c;
+	else if (!c->mmc && !t->far_mc)
+		t->far_mc = c;
+	snprintf(c->name, sizeof(c->name), "%s of far", c->mmc ? "MMC" : "MC");
+}
+
 /* Who is who, and which namespace of one controller is which of another. */
 static void sort_out(struct vt *t)
 {
 	unsigned mmcs = 0;
 
+	sort_subsystems(t);
+
 	for (unsigned i = 0; i < t->ctls; i++) {
 		struct vctl *c = &t->ctl[i];
 
+		if (c->sub) {
+			sort_far(t, c);
+			continue;
+		}
 		if (c->mmc && !mmcs++)
 			t->mmc = c;
 		else if (c->mmc && !t->mmc2)
@@ -171,11 +206,10 @@ static void sort_out(struct vt *t)
 			t->mc[t->mcs++] = c;
 		snprintf(c->name, sizeof(c->name), "%s%u", c->mmc ? "MMC" : "MC", c->mmc ? mmcs - 1 : t->mcs - 1);
 	}
-	for (unsigned i = 0; t->mmc && i < t->mcs; i++)
-		for (unsigned k = 0; k < t->mc[i]->nss; k++)
-			for (unsigned j = 0; j < t->mmc->nss; j++)
-				if (same_ns(&t->mc[i]->ns[k], &t->mmc->ns[j]))
-					t->mc[i]->ns[k].mmc_nsid = t->mmc->ns[j].nsid;
+	for (unsigned i = 0; i < t->mcs; i++)
+		match_namespaces(t->mc[i], t->mmc);
+	if (t->far_mc)
+		match_namespaces(t->far_mc, t->far_mmc);
 }
 
 static uint32_t discover(struct vt *t)
@@ -194,6 +228,12 @@ static uint32_t discover(struct vt *t)
 	caps |= t->mmc && t->mmc->id.trattr & NVME_TRATTR_TUDCS ? DUT_TUDCS : 0;
 	caps |= t->mmc && t->mmc->id.trattr & NVME_TRATTR_THMCS ? DUT_THMCS : 0;
 	caps |= t->mmc && t->mmc->id.trattr & NVME_TRATTR_MRTLL ? DUT_MRTLL : 0;
+	caps |= t->mmc && MIN(le16_get(t->mmc->id.mcudmq), le16_get(t->mmc->id.mnsudmq)) < t->mcs ? DUT_LIMIT : 0;
+	caps |= t->far_mmc && t->far_mc && t->far_mc->nss && t->far_mc->ns[0].mmc_nsid ? DUT_FAR : 0;
+	caps |= mc && le32_get(mc->id.sgls) & 3 ? DUT_SGL : 0;
+	caps |= mc && le32_get(mc->id.sgls) & 3 && le32_get(mc->id.sgls) >> 16 & 1 ? DUT_BUCKET : 0;
+	caps |= mc && le16_get(mc->id.fuses) & 1 ? DUT_FUSES : 0;
+	caps |= t->mmc && t->mmc->id.minmrtg ? DUT_MINMRTG : 0;
 	caps |= t->mmc && le16_get(t->mmc->id_nvm.aocs) & NVME_AOCS_RALBAS ? DUT_RALBAS : 0;
 	caps |= oncs & NVME_ONCS_DSM ? DUT_DSM : 0;
 	caps |= oncs & NVME_ONCS_WRITE_ZEROES ? DUT_WZ : 0;

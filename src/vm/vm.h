@@ -69,12 +69,12 @@ struct vm_ops {
 	/* Source: the VMM may stop the processors when what is left takes at most so long; 0: it must not yet. 0 once they stand (nobody may run
 	 * them until resume), -EAGAIN before. Fills *progress each time. */
 	int (*stream_settle)(struct vm *, uint64_t allowed_ns, struct vm_stream *progress, struct err *);
-	/* Source, after pause: what the VMM does not carry of our function (PCI configuration, MSI-X table). Bytes (at most VM_IMAGE_MAX);
-	 * -EAGAIN; -errno. */
-	int64_t (*image)(struct vm *, void *buf, size_t cap, struct err *);
-	/* Source, after image, and after the VMM was told all that the controller wrote: it may send the rest. Bytes are to be read on
+	/* Source, after pause, and after the VMM was told all that the controller wrote: it may send the rest. Bytes are to be read on
 	 * meanwhile. 0 when the VMM says that everything was sent. */
 	int (*stream_finish)(struct vm *, struct err *);
+	/* Source, after stream_finish: what the VMM does not carry of our function (PCI configuration, MSI-X table). Bytes (at most
+	 * VM_IMAGE_MAX); -errno. */
+	int64_t (*image)(struct vm *, void *buf, size_t cap, struct err *);
 	/* Target, after the whole stream was written: the VMM has loaded it, and the image is in place, compared. */
 	int (*arrive)(struct vm *, const void *image, size_t len, struct err *);
 };

@@ -254,7 +254,7 @@ def down(*sides):
     for s in sides:
         need(s.serve.wait() == 0, 'server', s.name, 'ended with', s.serve.p.returncode, s.serve.text()[-2000:])
         need(not s.run_leftovers(), 'left in', s.run, s.run_leftovers())
-        left = [f for f in os.listdir(s.state) if f.endswith('.tmp')]
+        left = [f for f in os.listdir(s.state) if f.endswith('~')]
         need(not left, 'left in', s.state, left)
 
 

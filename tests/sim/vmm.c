@@ -157,6 +157,8 @@ static int64_t op_image(struct vm *v, void *buf, size_t cap, struct err *e)
 	(void)cap;
 	if (gone(node_of(v), e))
 		return -ENODEV;
+	if (!node_of(v)->vmm.finished)
+		return err_set(e, -ESTALE, "the VMM has not sent everything");
 	memcpy(buf, "image", 5);
 	return 5;
 }

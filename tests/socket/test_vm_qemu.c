@@ -336,13 +336,13 @@ static void out_to(int step)
 	EXPECT_EQ(BEGIN(false), 0);
 	if (step > 0)
 		EXPECT_EQ(SETTLE(5000000), 0);
-	if (step > 1) {
+	if (step > 1)
 		EXPECT_EQ(PAUSE(), 0);
+	if (step > 2) {
+		EXPECT_EQ(FINISH(), 0);
 		image_len = vm->ops->image(vm, image, sizeof(image), &err);
 		EXPECT(image_len > 0);
 	}
-	if (step > 2)
-		EXPECT_EQ(FINISH(), 0);
 }
 
 TEST(source_in_order)
@@ -377,11 +377,13 @@ TEST(source_in_order)
 	EXPECT_EQ(PAUSE(), 0);
 	EXPECT_EQ(PAUSE(), 0);
 	EXPECT_EQ(q.pci.latch, FP_LATCH);
+	EXPECT_EQ(vm->ops->image(vm, image, sizeof(image), &err), -ESTALE);
+	EXPECT_EQ(RUN(vm->ops->stream_finish(vm, &err)), 0);
+	EXPECT(commands("migrate migrate-set-parameters query-pci migrate-continue"));
+	EXPECT_EQ(q.pci.latch, FP_LATCH);
 	EXPECT_EQ(vm->ops->image(vm, image, 100, &err), -EMSGSIZE);
 	image_len = vm->ops->image(vm, image, sizeof(image), &err);
 	EXPECT(image_len > 256 + FP_TABLE);
-	EXPECT_EQ(RUN(vm->ops->stream_finish(vm, &err)), 0);
-	EXPECT(commands("migrate migrate-set-parameters query-pci migrate-continue"));
 	EXPECT_EQ(vm->ops->stream_read(vm, got, sizeof(got), &err), 8);
 	EXPECT_EQ(vm->ops->stream_read(vm, got, sizeof(got), &err), 0);
 	EXPECT_EQ(RUN(vm->ops->discard(vm)), 0);
@@ -440,6 +442,13 @@ TEST(source_fails_anywhere)
 	}
 }
 
+static int capture(void)
+{
+	int rc = PAUSE();
+
+	return rc ? rc : FINISH();
+}
+
 /* qtest stalls or fails at any line of the capture. */
 TEST(capture_fails_anywhere)
 {
@@ -449,7 +458,7 @@ TEST(capture_fails_anywhere)
 	fp_busy(&q.pci);
 	out_to(1);
 	lines = q.qtest_lines;
-	EXPECT_EQ(PAUSE(), 0);
+	EXPECT_EQ(capture(), 0);
 	lines = q.qtest_lines - lines;
 	end();
 	EXPECT(lines > 20);
@@ -458,7 +467,7 @@ TEST(capture_fails_anywhere)
 		fp_busy(&q.pci);
 		out_to(1);
 		q.fail_qtest = i;
-		EXPECT_EQ(PAUSE(), -EPROTO);
+		EXPECT_EQ(capture(), -EPROTO);
 		SAYS("FAIL because");
 		EXPECT_EQ(RESUME(), 0);
 		EXPECT(q.running);
@@ -470,7 +479,7 @@ TEST(capture_fails_anywhere)
 	out_to(1);
 	vm_qemu_patience(vm, 30000000);
 	q.mute_qtest = lines; /* the last: answers that are merely missing look like wrong ones */
-	EXPECT_EQ(PAUSE(), -ETIMEDOUT);
+	EXPECT_EQ(capture(), -ETIMEDOUT);
 	EXPECT_EQ(RESUME(), 0);
 	EXPECT(q.running);
 	end();
@@ -668,7 +677,7 @@ static void make_image(void)
 {
 	begin(false);
 	fp_busy(&q.pci);
-	out_to(2);
+	out_to(3);
 	end();
 }
 
@@ -826,7 +835,7 @@ TEST(arrives_paused)
 	q.running = false;
 	strcpy(q.status, "paused");
 	fp_busy(&q.pci);
-	out_to(2);
+	out_to(3);
 	end();
 	begin(true);
 	in_to();

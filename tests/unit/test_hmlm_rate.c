@@ -161,6 +161,44 @@ TEST(hmlm_rate_deadline_and_off)
 	EXPECT_EQ(nvme_rate_deadline(r.mc), UINT64_MAX);
 }
 
+/* A limit slows a guest down; its driver must not take the controller for broken. A queue deeper than what we hold at once, one command a
+ * second: by tokens alone the last would wait for a minute. Together they wait no longer than one would; before that the limit holds. */
+TEST(hmlm_rate_patience)
+{
+	enum { DEEP = 60 };
+	RIG(r, .queues = 1, .qsize = 64, .max_reqs = 24);
+	uint8_t c[1024], *data = rig_alloc(&r, r.mc, 4096);
+	struct nvme_sqe s = rig_rw(NVME_NVM_WRITE, 1, 0, 8);
+	struct nvme_cqe e;
+	unsigned done = 0;
+	uint64_t start = r.now, patience = NVME_RATE_PATIENCE_S * NS_PER_S;
+
+	rig_data(&r, r.mc, &s, data, 4096);
+	fill(c, 0, 0, 0, 1);
+	EXPECT_STATUS(rate(&r, 2, c), NVME_SUCCESS);
+	for (unsigned i = 0; i < DEEP; i++)
+		rig_submit(&r, r.mc, 1, s);
+	rig_settle(&r);
+	while (done < DEEP) {
+		while (rig_reap(&r, r.mc, 1, &e)) {
+			EXPECT_STATUS(e, NVME_SUCCESS);
+			done++;
+		}
+		EXPECT(r.now - start > patience / 4 || done <= 2 + (r.now - start) / NS_PER_S);
+		EXPECT(r.now - start <= patience + patience / 10);
+		/* Whoever sleeps until the deadline wakes in time. */
+		r.now = MAX(r.now + NS_PER_MS, MIN(r.now + NS_PER_S / 10, nvme_rate_deadline(r.mc)));
+		rig_settle(&r);
+	}
+	/* And no debt: one that comes now waits a second or two for its token, not for sixty of them. */
+	start = r.now;
+	rig_submit(&r, r.mc, 1, s);
+	for (rig_settle(&r); !rig_reap(&r, r.mc, 1, &e); rig_settle(&r)) {
+		r.now += NS_PER_S / 10;
+		EXPECT(r.now - start < 3 * NS_PER_S);
+	}
+}
+
 /* A guest cannot shake its limit off by a reset; a manager that died takes its limits with it (design rule 4). */
 TEST(hmlm_rate_resets)
 {

@@ -227,3 +227,48 @@ TEST(arena)
 	hnvme_mem_free(b.h, p[11], 4096);
 	EXPECT(hnvme_mem(b.h, 3 * 4096) == p[10]);
 }
+
+/* Given up, reset, started again: all queues from the beginning, and only when whoever had something in the controller has let go. */
+TEST(comes_back)
+{
+	BENCH(b);
+	struct answer a = { 0 };
+	struct hnvme_cmd c = { .sqe.opc = NVME_NVM_FLUSH, .done = answered, .ctx = &a };
+
+	b.h->cfg.revive = true;
+	EXPECT_EQ(start(&b), 0);
+	for (unsigned i = 1; i <= 3; i++) {
+		a = (struct answer){ 0 };
+		hnvme_hold(b.h);
+		b.f.mute = true;
+		EXPECT_EQ(hnvme_submit(b.h, 1, &c), 0);
+		b.now += 2 * NS_PER_S;
+		turns(&b, 10);
+		EXPECT(a.calls == 1 && a.rc == -ETIMEDOUT);
+		b.f.mute = false;
+		b.now += 10 * NS_PER_S;
+		turns(&b, 100);
+		EXPECT(!hnvme_ready(b.h));		/* somebody still holds it */
+		hnvme_release(b.h);
+		b.f.never_ready = true;			/* it does not come back at once */
+		b.now += 2 * NS_PER_S;
+		turns(&b, 10);
+		b.now += 2 * NS_PER_S;
+		turns(&b, 10);
+		EXPECT(!hnvme_ready(b.h));
+		EXPECT_EQ(hnvme_submit(b.h, 1, &c), -ENODEV);
+		EXPECT_EQ(hnvme_submit(b.h, 0, &c), -ENODEV);
+		b.f.never_ready = false;
+		b.now += 2 * NS_PER_S;
+		turns(&b, 200);
+		EXPECT(hnvme_ready(b.h));
+		EXPECT_EQ(hnvme_io_queues(b.h), 2);
+		EXPECT_EQ(b.f.aers, 4);
+		for (unsigned n = 1; n <= 40; n++) {	/* round the rings */
+			a = (struct answer){ 0 };
+			EXPECT_EQ(hnvme_submit(b.h, 1 + n % 2, &c), 0);
+			turns(&b, 5);
+			EXPECT(a.calls == 1 && a.rc == 0);
+		}
+	}
+}

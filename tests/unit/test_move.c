@@ -513,3 +513,67 @@ TEST(bandwidth_cap_holds)
 	EXPECT_EQ(out_rc(&w), 0);
 	guest_is_well(&w, 1);
 }
+
+/* ---- the migration management controller stands still ---------------------------------------------------------------- */
+
+static void nothing_is_left(struct server *s)
+{
+	EXPECT(!s->mc->udmq);
+	EXPECT(!s->mc->tracked_by);
+	EXPECT_EQ(s->mc->suspend, NVME_RUNNING);
+	EXPECT(!(le16_get(s->mc->rate.cfg.rlc) & 1));
+	for (unsigned i = 0; i < ARRAY_LEN(s->ss->cdq); i++)
+		EXPECT(!s->ss->cdq[i].live);
+}
+
+/* It takes commands and answers none, long enough that the driver gives it up: the move ends, and the guest is as it was (design rule 4).
+ * When it answers again, nothing of the move is left in it, and the next move goes through; without a restart of the program. */
+static void frozen_in(enum move_phase phase, int side)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+
+	world_move(&w, 0, &p);
+	world_until(&w, move_out_progress(w.out)->phase >= phase || out_over(&w));
+	EXPECT_EQ(move_out_progress(w.out)->phase, phase);
+	w.s[side].mmc_frozen = true;
+	world_until_slowly(&w, out_over(&w));
+	EXPECT(out_rc(&w) < 0);
+	world_until_slowly(&w, !hnvme_ready(w.s[side].h));
+	move_out_free(w.out);
+	w.out = NULL;
+	guest_is_well(&w, 0);
+	w.s[side].mmc_frozen = false;
+	world_until_slowly(&w, hnvme_ready(w.s[side].h) && w.s[1].journal.own == OWN_NONE);
+	nothing_is_left(&w.s[0]);
+	world_move(&w, 0, &p);
+	world_until(&w, out_over(&w));
+	EXPECT_EQ(out_rc(&w), 0);
+	EXPECT_EQ(w.compared, 1);
+	guest_is_well(&w, 1);
+}
+
+TEST(mmc_frozen_in_track) { frozen_in(MOVE_TRACK, 0); }
+TEST(mmc_frozen_in_precopy) { frozen_in(MOVE_PRECOPY, 0); }
+TEST(mmc_frozen_in_stop) { frozen_in(MOVE_STOP, 0); }
+TEST(mmc_frozen_at_the_target) { frozen_in(MOVE_PRECOPY, 1); }
+
+/* At the target, after it has written down that the guest is its own: nobody else may start it, so it must. The reset has resumed the guest's
+ * controller by then. */
+TEST(mmc_frozen_after_commit)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+
+	world_move(&w, 0, &p);
+	world_until(&w, move_out_progress(w.out)->phase >= MOVE_COMMIT);
+	w.s[1].mmc_frozen = true;	/* COMMIT is still on its way */
+	world_until_slowly(&w, !hnvme_ready(w.s[1].h));
+	EXPECT_EQ(w.s[1].journal.own, OWN_OWNER);
+	EXPECT(!w.s[1].vm.running);
+	w.s[1].mmc_frozen = false;
+	world_until_slowly(&w, out_over(&w));
+	EXPECT_EQ(out_rc(&w), 0);
+	guest_is_well(&w, 1);
+	nothing_is_left(&w.s[1]);
+}

@@ -274,8 +274,8 @@ TEST(changed_namespaces)
 	RIG(r, .namespaces = 3);
 
 	cmd_log(&r, r.mc, NVME_LID_CHANGED_NS, 4096, 0, NULL);	/* attaching was a change */
-	EXPECT_EQ(nvme_ns_resize(nvme_ns_find(r.ss, 3), 8200, &r.err), 0);
-	EXPECT_EQ(nvme_ns_resize(nvme_ns_find(r.ss, 1), 8200, &r.err), 0);
+	EXPECT_EQ(rig_resize(&r, 3, 8200), 0);
+	EXPECT_EQ(rig_resize(&r, 1, 8200), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		EXPECT_STATUS(cmd_get(&r, r.mc, cmd_log_sqe(NVME_LID_CHANGED_NS, 4096, 0, i == 0), page), NVME_SUCCESS);
 		EXPECT_EQ(dw(0), 1);
@@ -295,17 +295,17 @@ TEST(reading_unmasks_the_event)
 
 	cmd_set(&r, r.mc, NVME_FID_AER, 1 << 8);
 	aer = rig_submit(&r, r.mc, 0, (struct nvme_sqe){ .opc = NVME_OP_AER });
-	nvme_ns_resize(nvme_ns_find(r.ss, 1), 8200, &r.err);
+	rig_resize(&r, 1, 8200);
 	e = rig_wait(&r, r.mc, 0, aer);
 	EXPECT_EQ(cmd_dw0(e), NVME_LID_CHANGED_NS << 16 | NVME_AET_NOTICE);
 	aer = rig_submit(&r, r.mc, 0, (struct nvme_sqe){ .opc = NVME_OP_AER });
-	nvme_ns_resize(nvme_ns_find(r.ss, 1), 8300, &r.err);
+	rig_resize(&r, 1, 8300);
 	cmd_get(&r, r.mc, cmd_log_sqe(NVME_LID_CHANGED_NS, 4096, 0, true), page);
-	nvme_ns_resize(nvme_ns_find(r.ss, 1), 8350, &r.err);
+	rig_resize(&r, 1, 8350);
 	rig_settle(&r);
 	EXPECT(!rig_try(&r, r.mc, 0, aer, &e));
 	cmd_log(&r, r.mc, NVME_LID_CHANGED_NS, 4096, 0, page);
-	nvme_ns_resize(nvme_ns_find(r.ss, 1), 8400, &r.err);
+	rig_resize(&r, 1, 8400);
 	e = rig_wait(&r, r.mc, 0, aer);
 	EXPECT_EQ(cmd_dw0(e), NVME_LID_CHANGED_NS << 16 | NVME_AET_NOTICE);
 }

@@ -53,7 +53,8 @@ static int put(struct fake_pci *f, struct pci_image *from)
 	rc = pci_image_fits(from, have, &err);
 	if (rc)
 		return rc;
-	pci_image_replay(from, have, f->latch, table, &list);
+	from->latch = f->latch; /* QEMU moves it */
+	pci_image_replay(from, have, table, &list);
 	fp_run(f, &list);
 	return pci_image_compare(from, &list, table, &err);
 }

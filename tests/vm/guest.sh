@@ -69,7 +69,7 @@ chmod +x "$tree/init"
 # The kernel opens its console before init mounts a /dev; this needs root, as root.sh does.
 mknod "$tree/dev/console" c 5 1
 pack initrd-small.img
-for p in usr/sbin/nvme usr/bin/fio usr/sbin/mke2fs usr/sbin/e2fsck usr/sbin/blkdiscard usr/sbin/blockdev usr/bin/lsblk; do
+for p in usr/sbin/nvme usr/bin/fio usr/sbin/mke2fs usr/sbin/e2fsck usr/sbin/resize2fs usr/sbin/blkdiscard usr/sbin/blockdev usr/bin/lsblk; do
 	program "$p"
 done
 ln -s mke2fs "$tree/bin/mkfs.ext4"

@@ -267,6 +267,54 @@ def discarded_blocks_read_zero(u):
     need(summed(u, '@1', 4, 8) == behind, 'blocks behind the zeroed ones changed')
 
 
+# ---- another size
+
+def sees(u, dev, mib):
+    """Waits until Linux knows the size, without anybody asking it to look."""
+    u.size = lambda: int(u.sh('blockdev --getsize64 ' + dev))
+    until(lambda: '%d MiB, not %d' % (mib, u.size() >> 20), lambda: u.size() == mib << 20)
+
+
+@test(r'mounted filesystem|resized filesystem|resizing filesystem')
+def a_disk_grows_under_its_filesystem(u):
+    u.sh('mkfs.ext4 -q @2 32M && mount @2 /mnt && dd if=/dev/urandom of=/mnt/old bs=1M count=8 2>/dev/null && sha256sum /mnt/old >/tmp/old && dmesg -c >/dev/null')
+    j = u.start('fio --name=g --directory=/mnt --rw=randwrite --bs=4k --size=4M --ioengine=libaio --iodepth=8 --direct=1 --time_based --runtime=4 '
+                '--verify=crc32c --do_verify=1 --verify_fatal=1 --verify_backlog=256')
+    until('fio to write', lambda: u.run('test -s /mnt/g.0.0')[0] == 0)
+    code, out, err = u.side.ferry('resize', 'vm1', '2', '96M')
+    need(code == 0, out, err)
+    sees(u, '@2', 96)
+    said = u.guest.sh('dmesg')
+    need('rescanning namespaces' in said and 'detected capacity change from 65536 to 196608' in said, 'the kernel says:', said)
+    u.sh('resize2fs @2 2>&1 && df -k /mnt | awk \'END { exit $2 < 80000 }\'', 120)
+    code, said = j.wait(120)
+    need(code == 0, 'fio:', said[-3000:])
+    u.sh('dd if=/dev/urandom of=/mnt/new bs=1M count=50 2>/dev/null && sha256sum /mnt/new >/tmp/new && sync && echo 3 >/proc/sys/vm/drop_caches', 120)
+    u.sh('sha256sum -c -s /tmp/old /tmp/new && umount /mnt && e2fsck -fn @2', 120)
+    changed = u.sh('nvme changed-ns-list-log /dev/nvme0')
+    need('[' not in changed, 'the list was not cleared by the driver that read it:', changed)
+
+
+@test(r'beyond end of device|I/O error')
+def a_disk_shrinks(u):
+    u.side.ferry('resize', 'vm1', '2', '96M')
+    sees(u, '@2', 96)
+    kept = pattern(u, '@2', 8)
+    pattern(u, '@2', 4, 60)
+    code, out, err = u.side.ferry('resize', 'vm1', '2', '32M')
+    need(code == 3 and '--shrink' in err, code, out, err)
+    code, out, err = u.side.ferry('resize', 'vm1', '2', '32M', '--shrink')
+    need(code == 0, out, err)
+    sees(u, '@2', 32)
+    need(summed(u, '@2', 8) == kept, 'the data changed')
+    u.side.ferry('resize', 'vm1', '2', '64M')
+    sees(u, '@2', 64)
+    need(summed(u, '@2', 8) == kept, 'the data changed')
+    need(u.run('dd if=@2 bs=1M skip=32 %s 2>/dev/null | tr -d "\\000" | head -c 1 | grep -q .' % 'iflag=direct')[0] == 1, 'old data came back')
+    u.side.ferry('resize', 'vm1', '2', '32M', '--shrink')
+    sees(u, '@2', 32)
+
+
 # ---- resets
 
 def under_load(u, script, allow_errors=False):
@@ -368,7 +416,8 @@ def the_server_ends_clean(u):
 
 GUEST = [the_driver_starts, each_processor_has_its_queue_and_interrupt, the_driver_uses_shadow_doorbells, nvme_cli_reads_everything,
          an_error_is_logged_and_counted, features_are_got_and_set, ext4_keeps_its_files, fio_verifies_what_two_processors_wrote,
-         fio_fsyncs_on_a_filesystem, format_leaves_zeroes, discarded_blocks_read_zero, nvme_reset_under_load, function_level_reset_under_load,
+         fio_fsyncs_on_a_filesystem, format_leaves_zeroes, discarded_blocks_read_zero, a_disk_grows_under_its_filesystem,
+         a_disk_shrinks, nvme_reset_under_load, function_level_reset_under_load,
          unbind_and_bind, removed_and_found_again_on_the_bus, the_machine_reboots, the_machine_is_reset_under_load, power_off_and_on_again,
          a_killed_vm_leaves_a_usable_disk, the_server_ends_clean]
 

@@ -43,6 +43,7 @@ bool nvme_queues_arm(struct nvme_ctrl *);	/* before sleeping: event indices; tru
 void nvme_cq_post(struct nvme_req *);		/* req->cqe is made but for SQHD and phase; frees the request when it is out */
 void nvme_cq_posted(struct nvme_req *, int rc);	/* the message came back */
 void nvme_sq_fetched(struct nvme_req *, int rc);
+uint32_t nvme_sq_backlog(const struct nvme_ctrl *);	/* commands that were announced and not fetched, of all I/O queues */
 void nvme_sq_quiet(struct nvme_sq *);		/* a command of it is complete: a waiting Delete may go on */
 void nvme_irq_flush(struct nvme_ctrl *);
 void nvme_irq_again(struct nvme_ctrl *);	/* after a standstill: every vector whose queue has entries the host has not taken */

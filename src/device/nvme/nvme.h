@@ -41,6 +41,9 @@ struct nvme_ns {
 	uint64_t nsze;				/* blocks */
 	unsigned inflight;			/* commands holding it; not removed or formatted while > 0 */
 	bool busy_format;
+	enum { NVME_SYNC_NONE, NVME_SYNC_WANTED, NVME_SYNC_OUT, NVME_SYNC_DONE } sync; /* of a medium that was made longer */
+	int sync_rc;
+	struct blk_io sync_io;
 };
 
 struct nvme_sq {
@@ -107,7 +110,7 @@ struct nvme_req {
 	uint32_t xfer_at;
 	int state;
 	uint64_t touch;				/* gmem_touched() what must be so before the host hears of it; 0 nothing */
-	uint64_t start_ns;
+	uint64_t throttled_ns;			/* when it went there */
 	/* req.c's own */
 	uint8_t where;				/* enum nvme_where, core.h */
 	bool in_blk, blk_again;
@@ -186,6 +189,7 @@ struct nvme_rate {
 	struct nvme_rate_limit cfg;			/* as set; rlc.RLE says if on */
 	double tok_tbw, tok_wbw, tok_tio, tok_wio;
 	uint64_t last_ns;
+	uint32_t turns;					/* patience_ends(): how many have to share it, since somebody waits */
 };
 
 /* What the guest takes this controller for. Moves with it. */
@@ -382,6 +386,7 @@ void nvme_hmlm_clr(struct nvme_ctrl *);		/* that controller (MMC or MC) was rese
 void nvme_hmlm_fini(struct nvme_ctrl *);	/* that controller is about to be freed: nothing may point at it any more */
 /* Rate limiter: true if the command may run now (and takes its tokens). deadline: when one that may not could. */
 bool nvme_rate_admit(struct nvme_ctrl *, struct nvme_req *);
+void nvme_rate_wait(struct nvme_ctrl *, struct nvme_req *);	/* it may not: before it joins throttled */
 /* What a list of ranges really moves, once it is known: the rest of what was taken for it is given back. */
 void nvme_rate_settle(struct nvme_req *, uint64_t bytes);
 uint64_t nvme_rate_deadline(struct nvme_ctrl *);

@@ -252,6 +252,16 @@ static unsigned ring_distance(unsigned from, unsigned to, unsigned size)
 }
 
 /* The head may only move up to what has been posted. */
+uint32_t nvme_sq_backlog(const struct nvme_ctrl *c)
+{
+	uint32_t n = 0;
+
+	for (unsigned i = 1; i < c->sq_top; i++)
+		if (c->sq[i].live)
+			n += ring_distance(c->sq[i].head, c->sq[i].tail, c->sq[i].size);
+	return n;
+}
+
 static void cq_latch(struct nvme_ctrl *c, struct nvme_cq *cq, bool shadow)
 {
 	uint32_t v = doorbell_read(c, 2u * cq->qid + 1, shadow);

@@ -5,10 +5,12 @@
  * command and never fail it. A value of 0 means that bucket does not limit (docs/choices.md).
  *
  * A bucket holds 10 ms worth, and at least one largest transfer, so a burst is bounded. A command bigger than the bucket (a large
- * Write Zeroes or Copy) waits for a full one and then takes it below zero: the long run is right and nothing starves.
+ * Write Zeroes or Copy) waits for a full one and then takes it below zero: the long run is right and nothing starves. A command
+ * that has waited for NVME_RATE_PATIENCE_S goes, tokens or not.
  *
  * Called by req.c before a counted command runs, and by features.c for the MMC. Device thread.
  */
+#include "device/nvme/core.h"
 #include "device/nvme/hmlm.h"
 #include "device/nvme/pieces.h"
 
@@ -109,17 +111,45 @@ static double needed(const struct bucket *b)
 	return b->rate > 0 ? MIN(b->cost, b->cap) - 1e-6 : 0;
 }
 
+/* Until when a command that waits may be held. What lies in the queues waits again when it is fetched, behind those that we hold now:
+ * all of them share one patience. */
+static uint64_t patience_ends(struct nvme_ctrl *c, const struct nvme_req *req)
+{
+	c->rate.turns = MAX(c->rate.turns, 1 + (nvme_sq_backlog(c) + c->max_reqs - 1) / c->max_reqs);
+	return req->throttled_ns + NVME_RATE_PATIENCE_S * NS_PER_S / c->rate.turns;
+}
+
+void nvme_rate_wait(struct nvme_ctrl *c, struct nvme_req *req)
+{
+	if (list_empty(&c->throttled))
+		c->rate.turns = 1;
+	req->throttled_ns = nvme_now(c);
+}
+
+/* No debt is left behind, or whoever comes later would wait for others' sins. */
+static void admit_anyway(struct bucket b[BUCKETS])
+{
+	for (unsigned i = 0; i < BUCKETS; i++)
+		*b[i].tok = MAX(*b[i].tok - b[i].cost, -b[i].cap);
+}
+
 bool nvme_rate_admit(struct nvme_ctrl *c, struct nvme_req *req)
 {
+	bool waits = req->where == NVME_REQ_WAITING;
 	struct bucket b[BUCKETS];
 
 	if (!limited(c))
 		return true;
 	buckets(c, req, b);
 	refill(c, b);
-	for (unsigned i = 0; i < BUCKETS; i++)
-		if (b[i].rate > 0 && b[i].cost > 0 && *b[i].tok < needed(&b[i]))
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		if (b[i].rate <= 0 || b[i].cost <= 0 || *b[i].tok >= needed(&b[i]))
+			continue;
+		if (!waits || c->rate.last_ns < patience_ends(c, req))
 			return false;
+		admit_anyway(b);
+		return true;
+	}
 	for (unsigned i = 0; i < BUCKETS; i++)
 		*b[i].tok -= b[i].cost;
 	req->rate_bytes = cost_bytes(req);
@@ -145,6 +175,7 @@ void nvme_rate_settle(struct nvme_req *req, uint64_t bytes)
 /* Rounded up: a poll at this time admits the first waiting command. */
 uint64_t nvme_rate_deadline(struct nvme_ctrl *c)
 {
+	struct nvme_req *first = LIST_ENTRY(c->throttled.next, struct nvme_req, link);
 	struct bucket b[BUCKETS];
 	double wait = 0;
 
@@ -152,12 +183,12 @@ uint64_t nvme_rate_deadline(struct nvme_ctrl *c)
 		return UINT64_MAX;
 	if (!limited(c))
 		return nvme_now(c);
-	buckets(c, LIST_ENTRY(c->throttled.next, struct nvme_req, link), b);
+	buckets(c, first, b);
 	refill(c, b);
 	for (unsigned i = 0; i < BUCKETS; i++)
 		if (b[i].rate > 0 && b[i].cost > 0)
 			wait = MAX(wait, (needed(&b[i]) - *b[i].tok) / b[i].rate);
-	return nvme_now(c) + (uint64_t)(wait * (double)NS_PER_S) + 1;
+	return MIN(nvme_now(c) + (uint64_t)(wait * (double)NS_PER_S) + 1, patience_ends(c, first));
 }
 
 /* Full buckets; the limits stay. Not for a Controller Level Reset of an MC: a guest must not refill its buckets by one. */

@@ -422,9 +422,10 @@ void nvme_req_start(struct nvme_req *req)
 	st = judge(req);
 	if (st != NVME_SUCCESS)
 		req_refuse(req, st);
-	else if (req->row->flags & NVME_ROW_RATE && (!list_empty(&c->throttled) || !rate_admits(req)))
+	else if (req->row->flags & NVME_ROW_RATE && (!list_empty(&c->throttled) || !rate_admits(req))) {
+		nvme_rate_wait(c, req);
 		req_wait(req, &c->throttled);
-	else
+	} else
 		req_prepare(req);
 }
 

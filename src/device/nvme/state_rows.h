@@ -112,7 +112,7 @@ WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 
 #define NVME_RATE_ROWS(V, A, E, C, D)                                                             \
 	A(RATE, cfg, 1) D(tok_tbw, "starts full") D(tok_wbw, "starts full") D(tok_tio, "starts full") \
-	D(tok_wio, "starts full") D(last_ns, "this server's clock")
+	D(tok_wio, "starts full") D(last_ns, "this server's clock") D(turns, "nothing waits")
 
 #define NVME_SMART_ROWS(V, A, E, C, D)                                                            \
 	V(SMART, units_read) V(SMART, units_written) V(SMART, host_reads) V(SMART, host_writes) \

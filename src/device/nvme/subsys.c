@@ -65,6 +65,9 @@ static bool subsys_quiet(const struct nvme_subsys *ss)
 	for (unsigned i = 0; i < NVME_CTRL_MAX; i++)
 		if (ss->ctrl[i] && !nvme_ctrl_is_quiet(ss->ctrl[i]))
 			return false;
+	for (unsigned i = 1; i < ss->ns_top; i++)
+		if (ss->ns[i] && ss->ns[i]->sync == NVME_SYNC_OUT)
+			return false;
 	return true;
 }
 
@@ -94,6 +97,35 @@ void nvme_subsys_free(struct nvme_subsys *ss)
 	free(ss);
 }
 
+/* A medium that was made longer must be so after a power cut, before anybody relies on it. */
+static void sync_done(struct blk_io *io, int rc)
+{
+	struct nvme_ns *ns = io->ctx;
+
+	ns->sync = NVME_SYNC_DONE;
+	ns->sync_rc = rc;
+}
+
+static void ns_sync(struct nvme_ns *ns)
+{
+	int rc;
+
+	ns->sync_io = (struct blk_io){ .op = BLK_FLUSH, .done = sync_done, .ctx = ns };
+	rc = blk_submit(ns->blk, &ns->sync_io);
+	if (rc == -EAGAIN)
+		return; /* full: at the next poll */
+	ns->sync = NVME_SYNC_OUT;
+	if (rc)
+		sync_done(&ns->sync_io, rc == BLK_DONE ? 0 : rc);
+}
+
+static bool ns_poll(struct nvme_ns *ns)
+{
+	if (ns->sync == NVME_SYNC_WANTED)
+		ns_sync(ns);
+	return blk_poll(ns->blk) > 0;
+}
+
 bool nvme_subsys_poll(struct nvme_subsys *ss)
 {
 	bool any = ss->reset_wanted;
@@ -102,7 +134,7 @@ bool nvme_subsys_poll(struct nvme_subsys *ss)
 		nvme_subsys_reset(ss);
 	for (unsigned i = 1; i < ss->ns_top; i++)
 		if (ss->ns[i])
-			any |= blk_poll(ss->ns[i]->blk) > 0;
+			any |= ns_poll(ss->ns[i]);
 	for (unsigned i = 0; i < ss->ctrl_top; i++)
 		if (ss->ctrl[i])
 			any |= nvme_ctrl_housekeep(ss->ctrl[i]);
@@ -190,7 +222,7 @@ struct nvme_ns *nvme_ns_add(struct nvme_subsys *ss, uint32_t nsid, struct blk *b
 
 int nvme_ns_remove(struct nvme_ns *ns, struct err *err)
 {
-	if (ns->inflight)
+	if (ns->inflight || ns->sync == NVME_SYNC_OUT)
 		return err_set(err, -EBUSY, "namespace %u: %u commands are running on it", ns->nsid, ns->inflight);
 	ns_announce(ns, true);
 	ns->ss->ns[ns->nsid] = NULL;
@@ -199,22 +231,93 @@ int nvme_ns_remove(struct nvme_ns *ns, struct err *err)
 	return 0;
 }
 
-int nvme_ns_resize(struct nvme_ns *ns, uint64_t blocks, struct err *err)
-{
-	int rc;
+/* ---- another size ---- */
 
-	if (ns->inflight)
-		return err_set(err, -EBUSY, "namespace %u: %u commands are running on it", ns->nsid, ns->inflight);
-	if (!blocks)
-		return err_set(err, -EINVAL, "namespace %u: cannot have no blocks", ns->nsid);
-	rc = ns->blk->ops->resize ? ns->blk->ops->resize(ns->blk, blocks) : -ENOTSUP;
-	if (rc)
-		return err_set(err, rc, "namespace %u: resizing its storage to %llu blocks: %s", ns->nsid,
-			       (unsigned long long)blocks, strerror(-rc));
-	ns->nsze = ns->blk->blocks;
-	ns_announce(ns, false);
+/* Who moves a controller has taken down how large its namespaces are, and the state image says it too. */
+static bool in_migration(const struct nvme_ctrl *c)
+{
+	return c->suspend != NVME_RUNNING || c->held || c->tracked_by || c->inbound.open || (c->udmq && c->udmq->logging);
+}
+
+static const struct nvme_ctrl *migrated_with(const struct nvme_ns *ns)
+{
+	for (unsigned i = 0; i < ns->ss->ctrl_top; i++) {
+		const struct nvme_ctrl *c = ns->ss->ctrl[i];
+
+		for (uint32_t n = 1; c && in_migration(c) && n <= NVME_NSID_MAX; n++)
+			if (c->attach[n] == ns)
+				return c;
+	}
+	return NULL;
+}
+
+int nvme_ns_may_resize(struct nvme_ns *ns, uint64_t blocks, struct err *err)
+{
+	const struct nvme_ctrl *c = migrated_with(ns);
+
+	if (!blocks || blocks > (uint64_t)INT64_MAX / 2 >> ns->lba_shift)
+		return err_set(err, -EINVAL, "namespace %u: %llu blocks is not a size it can have", ns->nsid,
+			       (unsigned long long)blocks);
+	if (c)
+		return err_set(err, -EBUSY, "namespace %u: controller %u, which has it, is suspended, tracked or logged by somebody who "
+			       "moves it", ns->nsid, c->cntlid);
+	/* What is formatted is counted off against the size. */
+	if (ns->busy_format && blocks < ns->nsze)
+		return err_set(err, -EBUSY, "namespace %u is being formatted", ns->nsid);
 	return 0;
 }
+
+static int medium_resize(struct nvme_ns *ns, uint64_t blocks, struct err *err)
+{
+	struct blk *b = ns->blk;
+	int rc = b->ops->resize ? b->ops->resize(b, blocks) : -ENOTSUP;
+
+	if (!rc || rc == -EBUSY)
+		return rc;
+	return err_set(err, rc, "the storage of namespace %u (%s) cannot have %llu bytes: %s", ns->nsid, b->ops->name,
+		       (unsigned long long)blocks << ns->lba_shift, strerror(-rc));
+}
+
+int nvme_ns_trim(struct nvme_ns *ns, struct err *err)
+{
+	int rc = ns->blk->blocks > ns->nsze ? medium_resize(ns, ns->nsze, err) : 0;
+
+	return rc == -EBUSY ? -EAGAIN : rc;
+}
+
+/* What the medium has behind the namespace's end goes first: it was somebody's before the namespace became smaller. */
+static int extend_begin(struct nvme_ns *ns, uint64_t blocks, struct err *err)
+{
+	int rc = nvme_ns_may_resize(ns, blocks, err);
+
+	if (!rc)
+		rc = nvme_ns_trim(ns, err);
+	if (!rc)
+		rc = medium_resize(ns, MAX(blocks, ns->nsze), err);
+	if (!rc)
+		ns->sync = NVME_SYNC_WANTED;
+	return rc;
+}
+
+int nvme_ns_extend(struct nvme_ns *ns, uint64_t blocks, struct err *err)
+{
+	int rc = ns->sync == NVME_SYNC_NONE ? extend_begin(ns, blocks, err) : 0;
+
+	if (rc || ns->sync != NVME_SYNC_DONE)
+		return rc ? rc : -EAGAIN;
+	ns->sync = NVME_SYNC_NONE;
+	return ns->sync_rc ? err_set(err, ns->sync_rc, "the longer storage of namespace %u cannot be made durable: %s", ns->nsid,
+				     strerror(-ns->sync_rc)) : 0;
+}
+
+void nvme_ns_set_size(struct nvme_ns *ns, uint64_t blocks)
+{
+	CHECK(blocks && blocks <= ns->blk->blocks);
+	ns->nsze = blocks;
+	ns_announce(ns, false);
+}
+
+uint64_t nvme_ns_blocks(const struct nvme_ns *ns) { return ns->nsze; }
 
 /* ---- controllers ---- */
 

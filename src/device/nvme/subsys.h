@@ -48,7 +48,19 @@ struct nvme_ns_ids { uint8_t nguid[16], eui64[8], uuid[16]; };
 struct nvme_ns *nvme_ns_add(struct nvme_subsys *, uint32_t nsid, struct blk *, const struct nvme_ns_ids *, struct err *);
 /* -EBUSY while commands are running on it; detaches it everywhere (guests get a Namespace Attribute Changed notice). */
 int nvme_ns_remove(struct nvme_ns *, struct err *);
-int nvme_ns_resize(struct nvme_ns *, uint64_t blocks, struct err *); /* guests get a notice */
+/* Another size, in steps: between them the program writes down the new size where it outlasts a crash, so that at no instant the
+ * medium is shorter than what is written down.
+ *   larger:   nvme_ns_extend, then the program's record, then nvme_ns_set_size
+ *   smaller:  nvme_ns_may_resize, then the record, then nvme_ns_set_size, then nvme_ns_trim
+ * may_resize: 0, -EINVAL, or -EBUSY while a controller that has it is suspended, tracked or logged, or (smaller) it is formatted. */
+int nvme_ns_may_resize(struct nvme_ns *, uint64_t blocks, struct err *);
+/* The medium is longer, and durably so; nobody sees it yet. -EAGAIN: poll the subsystem and call again with the same size. */
+int nvme_ns_extend(struct nvme_ns *, uint64_t blocks, struct err *);
+/* From now on this is its size; every controller that has it gets a notice. The medium has at least as much. */
+void nvme_ns_set_size(struct nvme_ns *, uint64_t blocks);
+/* Cuts the medium behind the namespace's end. -EAGAIN while commands reach beyond it; else 0 or -errno with a sentence. */
+int nvme_ns_trim(struct nvme_ns *, struct err *);
+uint64_t nvme_ns_blocks(const struct nvme_ns *);
 struct nvme_ns *nvme_ns_find(struct nvme_subsys *, uint32_t nsid); /* NULL if there is none */
 uint32_t nvme_ns_nsid(const struct nvme_ns *);
 const struct nvme_ns_ids *nvme_ns_ids(const struct nvme_ns *);

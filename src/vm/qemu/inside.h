@@ -53,7 +53,7 @@ struct vm_qemu {
 	bool at_rest;			/* resume was done, and nothing begun since */
 	bool was_running;		/* before the move: whoever paused his guest finds it paused */
 	bool standing;			/* source: processors stopped for us */
-	bool captured, continued, finished;	/* source; continued: QEMU was told to send the rest */
+	bool paused, continued, finished;	/* source; continued: QEMU was told to send the rest */
 	bool arrived;			/* target */
 	int fd;				/* our end of the stream; -1 */
 	json_object *old_caps, *old_params;	/* what to put back if the move is given up */
@@ -68,6 +68,9 @@ struct vm_qemu {
 	uint64_t quiet_ns;		/* nothing to read (source), nothing taken (target) since; 0: not so */
 
 	struct pci_image image;
+	bool early;			/* target: the rest of this block was read before the stream came */
+	uint8_t early_bus, early_devfn;
+	uint8_t have[PCI_IMAGE_CFG];	/* what the function reads before it is given the image's */
 	uint8_t table[PCI_IMAGE_TABLE_MAX];
 };
 

@@ -209,7 +209,7 @@ int qemu_out_settle(struct vm *vm, uint64_t allowed_ns, struct vm_stream *progre
 	return rc;
 }
 
-/* ---- pause: the processors stand already; what remains is to read what QEMU will not send */
+/* ---- pause: the processors stand already */
 
 static int judge_pause(struct vm_qemu *v, struct err *err)
 {
@@ -220,6 +220,7 @@ static int judge_pause(struct vm_qemu *v, struct err *err)
 			       line_clean(word, sizeof(word), qmp_text(v->got[P_STATUS], "status")), qmp_text(v->got[P_MIGRATE], "status"));
 	v->resets = v->qmp.seen.resets;
 	v->resumes = v->qmp.seen.resumes;
+	v->image.latch = v->list.a[0].value;
 	return qemu_find_pci(v, v->got[P_PCI], &v->image.bus, &v->image.devfn, err);
 }
 
@@ -234,43 +235,15 @@ static int ask_pause(struct vm_qemu *v, struct err *err)
 	return rc ? rc : qemu_look_latch(v, err);
 }
 
-/* Reading the configuration goes through QEMU to our own server, behind every register write that the processors have posted: when it is
- * answered, they have arrived there. That is what pause promises. */
 static int ask_config(struct vm_qemu *v, uint64_t dwords, struct err *err)
 {
-	uint32_t latch = v->list.a[v->list.n - 1].value; /* what it was, or what the list before put back */
-
 	v->image.known = dwords;
-	pci_image_ask_config(&v->list, v->image.bus, v->image.devfn, latch, dwords);
+	pci_image_ask_config(&v->list, v->image.bus, v->image.devfn, v->image.latch, dwords);
 	return qtest_start(&v->qtest, &v->list, err);
 }
 
-/* The rest, if this function is laid out otherwise than ours usually are. */
-static int ask_rest(struct vm_qemu *v, struct err *err)
-{
-	memset(v->image.cfg, 0, sizeof(v->image.cfg));
-	pci_image_take_config(&v->list, v->image.known, v->image.cfg);
-	return pci_image_needs(v->image.cfg, v->image.known) & ~v->image.known ? ask_config(v, ~0ull, err) : 0;
-}
-
-static int ask_table(struct vm_qemu *v, struct err *err)
-{
-	struct access *a;
-	uint64_t at = 0;
-	int rc;
-
-	pci_image_take_config(&v->list, v->image.known, v->image.cfg);
-	v->image.table_bytes = 0;
-	rc = pci_image_table_at(v->image.cfg, &at, &v->image.table_bytes, err);
-	if (rc)
-		return rc == -ENOENT ? 0 : rc;
-	v->list.n = 0;
-	a = access_add(&v->list, ACCESS_READ, at, 0);
-	a->bytes = v->image.table_bytes;
-	a->data = v->image.table;
-	return qtest_start(&v->qtest, &v->list, err);
-}
-
+/* Reading one register of the configuration goes through QEMU to our own server, behind every register write that the processors have
+ * posted: when it is answered, they have arrived there. That is what pause promises. */
 int qemu_out_pause_steps(struct vm_qemu *v, struct err *err)
 {
 	int rc;
@@ -286,39 +259,25 @@ int qemu_out_pause_steps(struct vm_qemu *v, struct err *err)
 		return rc;
 	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
 	rc = rc ? rc : judge_pause(v, err);
-	rc = rc ? rc : ask_config(v, pci_image_usual(), err);
-	if (rc)
-		return rc;
-	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
-	rc = rc ? rc : ask_rest(v, err);
-	if (rc)
-		return rc;
-	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
-	rc = rc ? rc : ask_table(v, err);
+	rc = rc ? rc : ask_config(v, 1, err);
 	if (rc)
 		return rc;
 	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
 	if (rc)
 		return rc;
-	v->image.running = v->was_running;
-	v->captured = true;
+	v->paused = true;
 	STEP_END(v->at);
 }
 
-int64_t qemu_out_image(struct vm *vm, void *buf, size_t cap, struct err *err)
+static int ask_one(struct vm_qemu *v, const char *command, struct err *err)
 {
-	struct vm_qemu *v = (struct vm_qemu *)vm;
-	size_t n;
-
-	if (!v->captured)
-		return err_set(err, -ESTALE, "QEMU at %s was not paused", v->qmp.path);
-	n = pci_image_pack(&v->image, buf, cap);
-	return n ? (int64_t)n : err_set(err, -EMSGSIZE, "the image of the PCI function has more than %zu bytes", cap);
+	qemu_asks_clear(v);
+	return qemu_ask(v, command, NULL, err);
 }
 
 /* ---- finish */
 
-/* QEMU resumes its guest by itself when the rest cannot be sent, and lets it be reset while it stands: then what was captured is not true. */
+/* QEMU resumes its guest by itself when the rest cannot be sent, and lets it be reset while it stands: then what was sent is not true. */
 static int still_true(struct vm_qemu *v, struct err *err)
 {
 	if (v->qmp.seen.resets != v->resets)
@@ -352,6 +311,33 @@ static int sent_all(struct vm_qemu *v, struct err *err)
 	return -EAGAIN;
 }
 
+/* The rest, if this function is laid out otherwise than ours usually are. */
+static int ask_rest(struct vm_qemu *v, struct err *err)
+{
+	memset(v->image.cfg, 0, sizeof(v->image.cfg));
+	pci_image_take_config(&v->list, v->image.known, v->image.cfg);
+	return pci_image_needs(v->image.cfg, v->image.known) & ~v->image.known ? ask_config(v, ~0ull, err) : 0;
+}
+
+static int ask_table(struct vm_qemu *v, struct err *err)
+{
+	struct access *a;
+	uint64_t at = 0;
+	int rc;
+
+	pci_image_take_config(&v->list, v->image.known, v->image.cfg);
+	v->image.table_bytes = 0;
+	rc = pci_image_table_at(v->image.cfg, &at, &v->image.table_bytes, err);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	v->list.n = 0;
+	a = access_add(&v->list, ACCESS_READ, at, 0);
+	a->bytes = v->image.table_bytes;
+	a->data = v->image.table;
+	return qtest_start(&v->qtest, &v->list, err);
+}
+
+/* What QEMU does not send is read when it has sent everything else: the target loads meanwhile. */
 int qemu_out_finish_steps(struct vm_qemu *v, struct err *err)
 {
 	int rc;
@@ -372,12 +358,40 @@ int qemu_out_finish_steps(struct vm_qemu *v, struct err *err)
 	STEP_WAIT(v->at, (rc = sent_all(v, err)) != -EAGAIN);
 	if (rc)
 		return rc;
-	/* The answer to query-migrate came behind all events that matter. */
-	rc = still_true(v, err);
+	rc = ask_config(v, pci_image_usual(), err);
 	if (rc)
 		return rc;
+	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
+	rc = rc ? rc : ask_rest(v, err);
+	if (rc)
+		return rc;
+	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
+	rc = rc ? rc : ask_table(v, err);
+	if (rc)
+		return rc;
+	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
+	rc = rc ? rc : ask_one(v, "query-status", err);
+	if (rc)
+		return rc;
+	/* Its answer comes behind all events that matter. */
+	STEP_WAIT(v->at, (rc = qemu_answers(v, err)) != -EAGAIN);
+	rc = rc ? rc : still_true(v, err);
+	if (rc)
+		return rc;
+	v->image.running = v->was_running;
 	v->finished = true;
 	STEP_END(v->at);
+}
+
+int64_t qemu_out_image(struct vm *vm, void *buf, size_t cap, struct err *err)
+{
+	struct vm_qemu *v = (struct vm_qemu *)vm;
+	size_t n;
+
+	if (!v->finished)
+		return err_set(err, -ESTALE, "QEMU at %s has not sent everything", v->qmp.path);
+	n = pci_image_pack(&v->image, buf, cap);
+	return n ? (int64_t)n : err_set(err, -EMSGSIZE, "the image of the PCI function has more than %zu bytes", cap);
 }
 
 /* ---- resume: whatever was going on is taken back */
@@ -394,12 +408,6 @@ static int cancelled(struct vm_qemu *v, struct err *err)
 	if (line_now_ns() < v->deadline_ns)
 		return -EAGAIN;
 	return err_set(err, -ETIMEDOUT, "QEMU at %s does not end its migration: its state is '%s'", v->qmp.path, v->watch.status);
-}
-
-static int ask_one(struct vm_qemu *v, const char *command, struct err *err)
-{
-	qemu_asks_clear(v);
-	return qemu_ask(v, command, NULL, err);
 }
 
 static bool leave_paused(const struct vm_qemu *v) { return v->side == SIDE_OUT && !v->was_running; }

@@ -190,10 +190,9 @@ static void list_table(struct access_list *l, struct pci_image *want, uint64_t a
 	a->data = want->table + from;
 }
 
-void pci_image_replay(struct pci_image *want, const uint8_t have[PCI_IMAGE_CFG], uint32_t latch, uint8_t table[PCI_IMAGE_TABLE_MAX],
-		      struct access_list *l)
+void pci_image_replay(struct pci_image *want, const uint8_t have[PCI_IMAGE_CFG], uint8_t table[PCI_IMAGE_TABLE_MAX], struct access_list *l)
 {
-	struct where w = { want->bus, want->devfn, latch };
+	struct where w = { want->bus, want->devfn, want->latch };
 	struct reg r[REGS_MAX];
 	unsigned split, n = regs_place(have, r, &split);
 	uint64_t at = 0;
@@ -368,11 +367,11 @@ int pci_image_compare(const struct pci_image *want, const struct access_list *l,
 
 #define IMAGE_HEADER(X, A)                                                                                                         \
 	X(0, le32, magic) X(4, le16, version) X(6, le16, header_bytes) X(8, le32, total_bytes) X(12, le32, flags)                  \
-	A(16, 1, bus) A(17, 1, devfn) X(18, le16, reserved) X(20, le32, cfg_bytes) X(24, le32, table_bytes) X(28, le32, reserved2) \
+	A(16, 1, bus) A(17, 1, devfn) X(18, le16, reserved) X(20, le32, cfg_bytes) X(24, le32, table_bytes) X(28, le32, latch) \
 	X(32, le64, known) X(40, le64, sum)
 WIRE_STRUCT(image_header, 48, IMAGE_HEADER);
 
-enum { IMAGE_MAGIC = 0x49435046 /* FPCI */, IMAGE_VERSION = 1, IMAGE_RUNNING = 1 };
+enum { IMAGE_MAGIC = 0x49435046 /* FPCI */, IMAGE_VERSION = 2, IMAGE_RUNNING = 1 };
 
 /* Of everything, the sum itself taken as zero. */
 static uint64_t sum_of(const uint8_t *p, size_t len)
@@ -392,7 +391,8 @@ size_t pci_image_pack(const struct pci_image *im, void *buf, size_t cap)
 	struct image_header h = {
 		.magic = le32_of(IMAGE_MAGIC), .version = le16_of(IMAGE_VERSION), .header_bytes = le16_of(sizeof(h)),
 		.total_bytes = le32_of((uint32_t)len), .flags = le32_of(im->running ? IMAGE_RUNNING : 0), .bus = { im->bus },
-		.devfn = { im->devfn }, .cfg_bytes = le32_of(PCI_IMAGE_CFG), .table_bytes = le32_of(im->table_bytes), .known = le64_of(im->known),
+		.devfn = { im->devfn }, .cfg_bytes = le32_of(PCI_IMAGE_CFG), .table_bytes = le32_of(im->table_bytes), .latch = le32_of(im->latch),
+		.known = le64_of(im->known),
 	};
 	uint8_t *p = buf;
 
@@ -423,7 +423,7 @@ int pci_image_unpack(struct pci_image *im, const void *buf, size_t len, struct e
 	table = le32_get(h.table_bytes);
 	if (le16_get(h.header_bytes) != sizeof(h) || le32_get(h.cfg_bytes) != PCI_IMAGE_CFG || table > PCI_IMAGE_TABLE_MAX || table % ENTRY ||
 	    le32_get(h.total_bytes) != len || len != sizeof(h) + PCI_IMAGE_CFG + table || le32_get(h.flags) & ~(uint32_t)IMAGE_RUNNING ||
-	    le16_get(h.reserved) || le32_get(h.reserved2))
+	    le16_get(h.reserved))
 		return err_set(err, -EPROTO, "the image of the PCI function contradicts itself");
 	if (le64_get(h.sum) != sum_of(p, len))
 		return err_set(err, -EPROTO, "the image of the PCI function was changed on its way (its checksum is wrong)");
@@ -431,6 +431,7 @@ int pci_image_unpack(struct pci_image *im, const void *buf, size_t len, struct e
 	im->devfn = h.devfn[0];
 	im->running = le32_get(h.flags) & IMAGE_RUNNING;
 	im->table_bytes = table;
+	im->latch = le32_get(h.latch);
 	im->known = le64_get(h.known);
 	memcpy(im->cfg, p + sizeof(h), PCI_IMAGE_CFG);
 	memcpy(im->table, p + sizeof(h) + PCI_IMAGE_CFG, table);

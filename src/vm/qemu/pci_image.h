@@ -15,6 +15,7 @@ enum { PCI_IMAGE_CFG = 256, PCI_IMAGE_TABLE_MAX = 2048 * 16 };
 
 struct pci_image {
 	uint8_t bus, devfn;
+	uint32_t latch;				/* CF8h: QEMU moves it, and whoever reads configuration here has to put it back */
 	bool running;				/* the guest ran before the move: it is to run after it */
 	uint64_t known;				/* which dwords of cfg were read; the others say nothing */
 	uint8_t cfg[PCI_IMAGE_CFG];
@@ -38,7 +39,7 @@ int pci_image_table_at(const uint8_t cfg[PCI_IMAGE_CFG], uint64_t *at, uint32_t 
  * sentence. */
 int pci_image_fits(const struct pci_image *want, const uint8_t have[PCI_IMAGE_CFG], struct err *);
 /* Writes what differs, then reads everything back, the table into `table`. Only after pci_image_fits. */
-void pci_image_replay(struct pci_image *want, const uint8_t have[PCI_IMAGE_CFG], uint32_t latch, uint8_t table[PCI_IMAGE_TABLE_MAX],
+void pci_image_replay(struct pci_image *want, const uint8_t have[PCI_IMAGE_CFG], uint8_t table[PCI_IMAGE_TABLE_MAX],
 		      struct access_list *);
 /* Takes the configuration that the replay read back and judges. 0 or -errno naming the register and both values. */
 int pci_image_compare(const struct pci_image *want, const struct access_list *, const uint8_t table[PCI_IMAGE_TABLE_MAX], struct err *);

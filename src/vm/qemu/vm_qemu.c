@@ -235,7 +235,7 @@ void qemu_stream_forget(struct vm_qemu *v)
 		close(v->fd);
 	v->fd = -1;
 	qemu_watch_reset(v);
-	v->begun = v->at_rest = v->standing = v->captured = v->continued = v->finished = v->arrived = false;
+	v->begun = v->at_rest = v->standing = v->paused = v->continued = v->finished = v->arrived = v->early = false;
 	v->quiet_ns = 0;
 }
 
@@ -341,7 +341,7 @@ static int vm_pause(struct vm *vm, struct err *err)
 {
 	struct vm_qemu *v = of(vm);
 
-	if (v->captured)
+	if (v->paused)
 		return 0;
 	if (!v->standing)
 		return err_set(err, -ESTALE, "the processors of QEMU at %s do not stand yet", v->qmp.path);
@@ -354,7 +354,7 @@ static int vm_finish(struct vm *vm, struct err *err)
 
 	if (v->finished)
 		return 0;
-	if (!v->captured)
+	if (!v->paused)
 		return err_set(err, -ESTALE, "QEMU at %s was not paused", v->qmp.path);
 	return job_run(v, JOB_FINISH, qemu_out_finish_steps, err);
 }
