@@ -7,6 +7,7 @@
 
 #include "cmd/command.h"
 #include "cmd/verify_rig.h"
+#include "cmd/verify_stress.h"
 #include "verify/checklist.h"
 #include "verify/report.h"
 #include "verify/run.h"
@@ -16,7 +17,7 @@ struct verify_vals {
 	const char *backend, *socket, *device, *device_again;
 	const char *group, *tag, *id, *checklist, *report, *xfail, *store, *html, *ucis, *stubs;
 	uint64_t seed, timeout, quiet, mcs, again;
-	bool yes_destroy, verbose, has_seed, no_hmlm, gate, far;
+	bool yes_destroy, verbose, has_seed, no_hmlm, by_message, gate, far;
 };
 _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 
@@ -34,7 +35,8 @@ _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 	OPT(V, yes_destroy, "yes-destroy", 0, OPT_FLAG, NULL, "ioctl: and this too"), \
 	OPT(V, mcs, "mcs", 0, OPT_NUM, "N", "inprocess: migratable controllers", .dflt = "3"), \
 	OPT(V, far, "far", 0, OPT_FLAG, NULL, "inprocess: a second, smaller subsystem to move to"), \
-	OPT(V, no_hmlm, "no-hmlm", 0, OPT_FLAG, NULL, "inprocess: a subsystem without live migration")
+	OPT(V, no_hmlm, "no-hmlm", 0, OPT_FLAG, NULL, "inprocess: a subsystem without live migration"), \
+	OPT(V, by_message, "by-message", 0, OPT_FLAG, NULL, "inprocess: each access to a guest's memory by message, so that faults reach it")
 #define OPT_RUN \
 	OPT(V, seed, "seed", 0, OPT_NUM, "N", "of everything random; a new one is chosen and printed", .has = offsetof(V, has_seed)), \
 	OPT(V, timeout, "timeout", 0, OPT_TIME, "TIME", "how long a command may take", .dflt = "5s"), \
@@ -97,14 +99,15 @@ static int open_sockets(struct dut *d, const char *list, struct err *err)
 
 static int open_dut(struct dut *d, const struct verify_vals *v, char *replay, size_t cap, struct err *err)
 {
-	struct verify_rig_cfg rig = { .mcs = (unsigned)v->mcs, .no_hmlm = v->no_hmlm, .far = v->far };
+	struct verify_rig_cfg rig = { .mcs = (unsigned)v->mcs, .no_hmlm = v->no_hmlm, .by_message = v->by_message, .far = v->far };
 
 	if (!strcmp(v->backend, "vfio-user")) {
 		snprintf(replay, cap, "--socket %s", v->socket ? v->socket : "");
 		return open_sockets(d, v->socket, err);
 	}
 	if (!strcmp(v->backend, "inprocess")) {
-		snprintf(replay, cap, "--backend inprocess --mcs %" PRIu64 "%s%s", v->mcs, v->no_hmlm ? " --no-hmlm" : "", v->far ? " --far" : "");
+		snprintf(replay, cap, "--backend inprocess --mcs %" PRIu64 "%s%s%s", v->mcs, v->no_hmlm ? " --no-hmlm" : "",
+			 v->by_message ? " --by-message" : "", v->far ? " --far" : "");
 		return verify_rig_open(d, &rig, err);
 	}
 	if (!strcmp(v->backend, "ioctl")) {
@@ -210,6 +213,7 @@ static int cmd_run(const struct command *self, void *vals, int argc, char **argv
 	int code = EXIT_FERRY_USAGE;
 
 	(void)self, (void)argc, (void)argv;
+	verify_crash_frames();
 	if (v->xfail && !(known = slurp(v->xfail, &err))) {
 		fprintf(stderr, "ferry: %s\n", err.text);
 		return EXIT_FERRY_USAGE;
@@ -404,6 +408,8 @@ const struct command verify_commands[] = {
 	  cmd_verify_monitor },
 	{ "export", "RECORD [FILE]", "make a log, a Perfetto trace, waveforms, packets or tables of a record", about_export, verify_export_opts, 1, 2,
 	  cmd_verify_export },
+	{ "stress", "", "random sequences with faults over many seeds, for a time", verify_stress_about, verify_stress_opts, 0, 0, cmd_verify_stress },
+	{ "failures", "STORE", "what failed in all runs of a store, each defect once", NULL, NULL, 1, 1, cmd_verify_failures },
 	{ "report", "FILE.json", "say again what a run found, with the readings it took", NULL, NULL, 1, 1, cmd_report },
 	{ "diff", "A.json B.json", "compare the verdicts of two runs", NULL, NULL, 2, 2, cmd_diff },
 	{ "coverage", "[STORE...]", "add up the coverage of all runs of stores and list the holes", about_coverage, o_coverage, 0, 64, cmd_coverage },

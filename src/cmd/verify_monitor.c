@@ -9,12 +9,13 @@
 
 #include "cmd/cli.h"
 #include "env/linux/loop.h"
+#include "verify/inject.h"
 #include "verify/monitor.h"
 
 enum { LANES = 16, TICK_NS = 100000000 };
 
 struct monitor_vals {
-	const char *listen, *to, *record, *shared, *cntlid;
+	const char *listen, *to, *record, *shared, *cntlid, *inject;
 	uint64_t max, seed;
 	bool message_mode, keep_mmap, once, quiet;
 };
@@ -30,6 +31,7 @@ const struct opt verify_monitor_opts[] = {
 	OPT(T, keep_mmap, "keep-mmap", 0, OPT_FLAG, NULL, "let clients map doorbells; they are then not seen"),
 	OPT(T, max, "max-bytes", 0, OPT_BYTES, "BYTES", "of the record; then it ends, the monitor goes on"),
 	OPT(T, seed, "seed", 0, OPT_NUM, "N", "goes into the record"),
+	OPT(T, inject, "inject", 0, OPT_STR, "FAULT[,FAULT]", "message:ACTION:N, one message in N: drop, delay, duplicate, corrupt, reorder, cut, kill (--seed decides)"),
 	OPT(T, once, "once", '1', OPT_FLAG, NULL, "end when the last client has left"),
 	OPT(T, quiet, "quiet", 'q', OPT_FLAG, NULL, "do not print violations when they happen"),
 	OPT_END
@@ -103,10 +105,28 @@ static int add_lanes(struct monitor *m, const struct monitor_vals *v, struct err
 	return err_set(err, -EINVAL, "more than %d sockets", LANES);
 }
 
-static void print_stats(const struct monitor *m, const struct rec_store *store)
+/* The faults that were asked for; *inj stays unused without any. */
+static int add_faults(struct inj *inj, const struct monitor_vals *v, struct err *err)
+{
+	struct inj_rule rule;
+	char text[64];
+
+	inj_init(inj);
+	for (unsigned i = 0; v->inject && part(v->inject, i, text, sizeof(text)); i++) {
+		if (inj_parse(text, v->seed + i, &rule, err))
+			return -EINVAL;
+		if (rule.at != INJ_MSG)
+			return err_set(err, -EINVAL, "%s: a monitor carries messages only", text);
+		if (!inj_add(inj, &rule))
+			return err_set(err, -EINVAL, "more than %d faults", INJ_RULES);
+	}
+	return 0;
+}
+
+static void print_stats(const struct monitor *m, const struct rec_store *store, const struct inj *inj)
 {
 	const struct monitor_stats *s = monitor_stats(m);
-	json_object *o = json_object_new_object(), *bad = json_object_new_object();
+	json_object *o = json_object_new_object(), *bad = json_object_new_object(), *faults = json_object_new_object();
 
 #define NUM_(key, value) json_object_object_add(o, key, json_object_new_uint64(value))
 	NUM_("clients", s->clients);
@@ -125,6 +145,13 @@ static void print_stats(const struct monitor *m, const struct rec_store *store)
 		if (s->broken[i])
 			json_object_object_add(bad, monitor_rules[i].id, json_object_new_uint64(s->broken[i]));
 	json_object_object_add(o, "broken", bad);
+	for (unsigned i = INJ_DROP; inj && i < INJ_ACT_COUNT; i++)
+		if (inj_can(INJ_MSG, (enum inj_act)i))
+			json_object_object_add(faults, inj_act_name(i), json_object_new_uint64(inj->did[INJ_MSG][i]));
+	if (inj)
+		json_object_object_add(o, "faults", faults);
+	else
+		json_object_put(faults);
 	cli_print_json(o);
 	json_object_put(o);
 }
@@ -142,13 +169,15 @@ int cmd_verify_monitor(const struct command *self, void *vals, int argc, char **
 {
 	struct sigaction sa = { .sa_handler = on_signal };
 	struct monitor_vals *v = vals;
+	struct inj inj;
 	struct err err = { "no memory" };
 	struct loop *loop = loop_new(&err);
 	struct env *env = loop ? env_linux_new(loop, NULL, &err) : NULL;
 	struct rec_cfg rc = { .path = v->record, .title = v->to, .seed = v->seed, .max_bytes = v->max, .tap = v->quiet ? NULL : on_record };
 	struct rec_store *store = env ? rec_open(&rc, &err) : NULL;
-	struct monitor_cfg cfg = { .env = env, .store = store, .message_mode = v->message_mode, .keep_mmap = v->keep_mmap };
-	struct monitor *m = store ? monitor_new(&cfg, &err) : NULL;
+	struct monitor_cfg cfg = { .env = env, .store = store, .message_mode = v->message_mode, .keep_mmap = v->keep_mmap,
+				   .inj = v->inject ? &inj : NULL };
+	struct monitor *m = store && !add_faults(&inj, v, &err) ? monitor_new(&cfg, &err) : NULL;
 	int code = EXIT_FERRY_FAILED;
 
 	(void)self, (void)argc, (void)argv;
@@ -156,7 +185,7 @@ int cmd_verify_monitor(const struct command *self, void *vals, int argc, char **
 	sigaction(SIGINT, &sa, NULL);
 	if (m && !add_lanes(m, v, &err)) {
 		run(m, env, loop, v->once);
-		print_stats(m, store);
+		print_stats(m, store, v->inject ? &inj : NULL);
 		code = monitor_broken(m) ? EXIT_FERRY_FAILED : EXIT_FERRY_OK;
 		err.text[0] = 0;
 	}

@@ -10,10 +10,22 @@
 #include "device/nvme/subsys.h"
 #include "env/linux/loop.h"
 #include "host/port_loop.h"
+#include "verify/inject.h"
 
 enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000, FAR_QUEUES = 4, FAR_BLOCKS = 8192, FAR_NSID = 50 };
 
-struct vrig_side { struct nvme_ctrl *ctrl; struct devloop loop; uint64_t irqs[VECTORS]; };
+struct vrig_side {
+	struct vrig *rig;
+	struct nvme_ctrl *ctrl;
+	struct devloop loop;
+	uint64_t irqs[VECTORS];
+	/* by message: its memory is ours to give, access by access */
+	bool by_message;
+	struct port_ops ops;		/* the loop port's, but for dma_map */
+	uint8_t *mem;
+	uint64_t iova, bytes;
+	struct list held;		/* of struct access */
+};
 struct vrig {
 	struct loop *loop;
 	struct env *env;
@@ -21,6 +33,7 @@ struct vrig {
 	struct vrig_side side[DUT_CTRLS];
 	unsigned sides;
 	struct dut *dut;
+	uint64_t turn;
 };
 static struct vrig *rig_of_dut; /* a dut_ctrl has no place for a context; there is one rig per process */
 
@@ -43,11 +56,145 @@ static uint64_t take_irqs(struct dut_ctrl *c, unsigned vector)
 	return n;
 }
 
+/* ---- accesses by message: each is a beat that may be late, lost, doubled, falsified or out of order (inject.h) */
+
+enum { BEHIND_TURNS = 50 };
+struct access { struct list link; struct gmem_op *op; uint64_t due; enum inj_act act; };
+
+static enum inj_act ask(struct vrig_side *s, struct gmem_op *op, unsigned *turns)
+{
+	struct inj *inj = s->rig->dut->inj;
+	uint16_t n = (uint16_t)(s - s->rig->side);
+	struct inj_event ev = { .ctrl = n, .write = op->write, .addr = op->iova, .data = op->buf, .len = op->len };
+	struct inj_order o;
+
+	if (!inj)
+		return INJ_PASS;
+	ev.at = inj->place ? inj->place(inj->place_ctx, n, op->iova) : INJ_DATA;
+	if (ev.at == INJ_FETCH)
+		ev.what = op->buf[0];
+	else if (ev.at == INJ_CQE && op->len == sizeof(struct nvme_cqe))
+		ev.what = (uint16_t)(op->buf[12] | op->buf[13] << 8);
+	o = inj_ask(inj, &ev);
+	*turns = o.turns;
+	return o.act;
+}
+
+static uint8_t *place_of(struct vrig_side *s, const struct gmem_op *op)
+{
+	return s->mem && range_inside(op->iova - s->iova, op->len, s->bytes) ? s->mem + (op->iova - s->iova) : NULL;
+}
+
+/* A read brings what stands there now; a write takes effect when it is answered. */
+static int on_access(void *ctx, struct gmem_op *op)
+{
+	struct vrig_side *s = ctx;
+	struct access *a = calloc(1, sizeof(*a));
+	uint8_t *p = place_of(s, op);
+	unsigned turns = 0;
+
+	if (!p || !a) {
+		free(a);
+		return p ? -ENOMEM : -EFAULT;
+	}
+	if (!op->write)
+		memcpy(op->buf, p, op->len);
+	a->op = op;
+	a->act = ask(s, op, &turns);
+	a->due = s->rig->turn + 1 + (a->act == INJ_DELAY ? turns : a->act == INJ_REORDER ? BEHIND_TURNS : 0);
+	list_push(&s->held, &a->link);
+	return 0;
+}
+
+static void answer(struct vrig_side *s, struct access *a, int rc)
+{
+	struct gmem_op *op = a->op;
+	uint8_t *p = place_of(s, op);
+	unsigned times = a->act == INJ_DUPLICATE ? 2 : 1;
+
+	list_del(&a->link);
+	if (a->act == INJ_DROP || !p)
+		rc = -EIO;
+	for (unsigned i = 0; i < times && !rc; i++) {
+		if (op->write)
+			memcpy(p, op->buf, op->len);
+		else if (i)
+			memcpy(op->buf, p, op->len);
+	}
+	free(a);
+	op->done(op, rc);
+}
+
+/* What was put behind the next one follows it. */
+static bool answer_side(struct vrig_side *s)
+{
+	bool any = false;
+
+	LIST_EACH(&s->held, it) {
+		struct access *a = LIST_ENTRY(it, struct access, link);
+
+		if (a->due > s->rig->turn)
+			continue;
+		answer(s, a, 0);
+		any = true;
+	}
+	if (any)
+		LIST_EACH(&s->held, it)
+			if (LIST_ENTRY(it, struct access, link)->act == INJ_REORDER)
+				LIST_ENTRY(it, struct access, link)->due = s->rig->turn;
+	return any;
+}
+
+static bool answer_all(struct vrig *r)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < r->sides; i++)
+		any |= r->side[i].by_message && answer_side(&r->side[i]);
+	return any;
+}
+
+static struct vrig_side *side_of(const struct port *p)
+{
+	for (unsigned i = 0; i < rig_of_dut->sides; i++)
+		if (rig_of_dut->dut->ctrl[i].port == p)
+			return &rig_of_dut->side[i];
+	return NULL;
+}
+
+static int map_by_message(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off)
+{
+	struct vrig_side *s = side_of(p);
+	int rc = s ? devloop_dma_map(&s->loop, iova, size, NULL, true, true) : -ENODEV;
+
+	(void)fd, (void)fd_off;
+	if (rc)
+		return rc;
+	s->mem = ptr;
+	s->iova = iova;
+	s->bytes = size;
+	return 0;
+}
+
+static void serve_by_message(struct vrig_side *s, struct port *p)
+{
+	struct gmem *g = &nvme_ctrl_device(s->ctrl)->gmem;
+
+	s->by_message = true;
+	s->ops = *p->ops;
+	s->ops.dma_map = map_by_message;
+	p->ops = &s->ops;
+	g->remote = on_access;
+	g->remote_ctx = s;
+}
+
 static bool pump(void *ctx)
 {
 	struct vrig *r = ctx;
 	bool any = nvme_subsys_poll(r->ss);
 
+	any |= answer_all(r);
+	r->turn++;
 	if (r->far)
 		any |= nvme_subsys_poll(r->far);
 	for (unsigned i = 0; i < r->sides; i++) {
@@ -59,6 +206,29 @@ static bool pump(void *ctx)
 }
 
 static void pump_only(void *ctx) { pump(ctx); }
+
+/* The client has gone: whatever the controller asked of its memory fails, then all of it goes. */
+static int again(struct dut_ctrl *c, struct err *err)
+{
+	struct vrig_side *s = &rig_of_dut->side[c - rig_of_dut->dut->ctrl];
+	struct gmem *g = &nvme_ctrl_device(s->ctrl)->gmem;
+	int rc = -EAGAIN;
+
+	s->mem = NULL;
+	for (unsigned n = 0; n < DRAIN && (rc = devloop_detach(&s->loop)) == -EAGAIN; n++) {
+		LIST_EACH(&s->held, it)
+			LIST_ENTRY(it, struct access, link)->due = 0;
+		pump(s->rig);
+	}
+	if (rc)
+		return err_set(err, rc, "the device does not let go of its client's memory");
+	devloop_attach(&s->loop, nvme_ctrl_device(s->ctrl), on_irq, s);
+	if (s->by_message) {
+		g->remote = on_access;
+		g->remote_ctx = s;
+	}
+	return 0;
+}
 
 static void rig_close(struct dut *d)
 {
@@ -84,16 +254,17 @@ static void rig_close(struct dut *d)
 }
 
 /* ---- a medium whose effect comes late, and not in order: without it nothing would ever be under way when the verifier looks, and a log
- * that runs ahead of its data would look like one that does not. A request waits here for a few turns before it reaches the RAM. */
+ * that runs ahead of its data would look like one that does not. A request waits here for a few turns before it reaches the RAM, and
+ * one in fifty so long that whole resets fit in between: what came before one must not land behind it. */
 
-enum { TURNS_MAX = 12 };
+enum { TURNS_MAX = 12, TURNS_LONG = 600, SELDOM = 50 };
 struct late { struct blk b; struct list held; struct rng rng; uint64_t turn; };
 
 static int late_submit(struct blk *b, struct blk_io *io)
 {
 	struct late *l = CONTAINER_OF(b, struct late, b);
 
-	io->priv[0] = l->turn + rng_below(&l->rng, TURNS_MAX); /* ours until it goes below */
+	io->priv[0] = l->turn + rng_below(&l->rng, rng_below(&l->rng, SELDOM) ? TURNS_MAX : TURNS_LONG); /* ours until it goes below */
 	list_push(&l->held, &io->link);
 	return 0;
 }
@@ -161,18 +332,22 @@ static struct nvme_ns *add_ns(struct nvme_subsys *ss, uint32_t nsid, uint64_t bl
 	return b ? nvme_ns_add(ss, nsid, b, &ids, err) : NULL;
 }
 
-static int add_side(struct vrig *r, struct dut *d, struct nvme_subsys *ss, bool mmc, struct err *err)
+static int add_side(struct vrig *r, struct dut *d, struct nvme_subsys *ss, bool mmc, bool by_message, struct err *err)
 {
 	struct nvme_ctrl_cfg c = { .mmc = mmc, .max_ioq = ss == r->far && !mmc ? FAR_QUEUES : 0 };
 	struct vrig_side *s = &r->side[r->sides];
 
+	s->rig = r;
+	list_init(&s->held);
 	s->ctrl = nvme_ctrl_new(ss, &c, err);
 	if (!s->ctrl)
 		return -EIO;
 	nvme_ctrl_set_online(s->ctrl, true);
 	devloop_attach(&s->loop, nvme_ctrl_device(s->ctrl), on_irq, s);
-	d->ctrl[r->sides] = (struct dut_ctrl){ .irqs = take_irqs, .port = port_loop_new(&s->loop, pump_only, r, err) };
+	d->ctrl[r->sides] = (struct dut_ctrl){ .irqs = take_irqs, .again = again, .port = port_loop_new(&s->loop, pump_only, r, err) };
 	snprintf(d->ctrl[r->sides].name, sizeof(d->ctrl[0].name), "inprocess %u", r->sides);
+	if (by_message && d->ctrl[r->sides].port)
+		serve_by_message(s, d->ctrl[r->sides].port);
 	r->sides++;
 	d->ctrls = r->sides;
 	return d->ctrl[r->sides - 1].port ? 0 : -ENOMEM;
@@ -206,9 +381,9 @@ static int add_far(struct vrig *r, struct dut *d, struct err *err)
 
 	snprintf(c.nqn, sizeof(c.nqn), "nqn.2026-01.org.ferry:far");
 	r->far = nvme_subsys_new(&c, err);
-	rc = r->far ? add_side(r, d, r->far, true, err) : -ENOMEM;
+	rc = r->far ? add_side(r, d, r->far, true, false, err) : -ENOMEM;
 	if (!rc)
-		rc = add_side(r, d, r->far, false, err);
+		rc = add_side(r, d, r->far, false, false, err);
 	ns = rc ? NULL : add_ns(r->far, FAR_NSID, FAR_BLOCKS, err);
 	if (!ns)
 		return rc ? rc : -ENOMEM;
@@ -225,9 +400,10 @@ int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err 
 
 	if (!r)
 		return err_set(err, -ENOMEM, "no memory");
-	*d = (struct dut){ .backend = "inprocess", .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY, .pump = pump, .ctx = r,
-			   .close = rig_close };
-	snprintf(d->about, sizeof(d->about), "ferry's own device in this process, %u MCs%s", mcs, cfg->far ? ", and a smaller subsystem" : "");
+	*d = (struct dut){ .backend = "inprocess", .pump = pump, .ctx = r, .close = rig_close,
+			   .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | (cfg->by_message ? DUT_ACCESS : 0) };
+	snprintf(d->about, sizeof(d->about), "ferry's own device in this process, %u MCs%s%s", mcs, cfg->by_message ? ", memory by message" : "",
+		 cfg->far ? ", and a smaller subsystem" : "");
 	r->dut = d;
 	rig_of_dut = r;
 	r->loop = loop_new(err);
@@ -237,9 +413,9 @@ int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err 
 	r->ss = r->env ? nvme_subsys_new(&c, err) : NULL;
 	rc = r->ss ? 0 : -ENOMEM;
 	for (unsigned i = 0; !rc && !cfg->no_hmlm && i < MMCS; i++)
-		rc = add_side(r, d, r->ss, true, err);
+		rc = add_side(r, d, r->ss, true, false, err);
 	for (unsigned i = 0; !rc && i < mcs; i++)
-		rc = add_side(r, d, r->ss, false, err);
+		rc = add_side(r, d, r->ss, false, cfg->by_message, err);
 	if (!rc)
 		rc = add_namespaces(r, cfg->no_hmlm ? 0 : MMCS, err);
 	if (!rc && cfg->far)

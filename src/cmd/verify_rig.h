@@ -8,6 +8,7 @@
 
 struct verify_rig_cfg {
 	unsigned mcs;			/* 0: 3 */
+	bool by_message;		/* MCs reach memory access by access, so that faults can be put there; MMCs do not */
 	bool no_hmlm;			/* an ordinary subsystem: no MMC */
 	bool far;			/* a second subsystem beside it: one MMC, one MC, fewer queues, a smaller namespace */
 	uint16_t max_udmq;		/* 0: one less than there are MCs, so that the limit can be met */

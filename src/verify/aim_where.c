@@ -433,11 +433,16 @@ static void cancel(struct vt *t, enum cov_phase p, uint16_t id)
 static void format_by_mmc(struct vt *t)
 {
 	struct nvme_sqe s = { .opc = NVME_OP_FORMAT, .nsid = le32_of(t->mc[0]->ns[0].mmc_nsid) };
+	uint64_t end = vt_now_ns() + t->cmd_ns;
 	struct vmem id;
 
 	vh_identify(t->mmc, NVME_CNS_NS, t->mc[0]->ns[0].mmc_nsid, 0, 0, &id, ST(S_OK));
 	s.cdw10 = le32_of(id.p[26] & 15);
-	vt_do(t->mmc, 0, &s, ST(S_OK));
+	/* While something of a former life still runs on the namespace it may be refused, and is given again. */
+	while (vt_do(t->mmc, 0, &s, ST(S_OK, S_SEQ)) == S_SEQ) {
+		VEXPECT(t, vt_now_ns() < end, "Format NVM is refused for longer than a command may take");
+		vt_poll(t);
+	}
 }
 
 static void bad_address(struct vt *t)

@@ -9,6 +9,7 @@
 #include "host/port.h"
 #include "spec/nvme.h"
 
+struct inj;
 enum { DUT_CTRLS = 8 };
 
 /* What a test may need; new ones at the end, because stores keep their bits. The first row comes from the back end, the others from looking at the controllers (vt_discover).
@@ -18,6 +19,7 @@ enum { DUT_CTRLS = 8 };
 	C(REGS, "regs", "the back end has no access to properties")                                            \
 	C(FLR, "flr", "the back end cannot reset a function")                                                  \
 	C(IRQ, "irq", "the back end does not show interrupts")                                                 \
+	C(ACCESS, "access", "the back end does not show the controller's accesses to memory (inprocess: --by-message)") \
 	C(DESTROY, "destroy", "this would destroy data, and --yes-destroy was not given")                      \
 	C(MMC, "mmc", "no controller reports OACS.HMLMS=1: Host Managed Live Migration is not supported")      \
 	C(MC, "mc", "no migratable controller can be reached")                                                 \
@@ -47,7 +49,7 @@ enum { DUT_CTRLS = 8 };
 	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")
 #define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
 enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
-#define DUT_CAP_ENUM_(name, text, why) DUT_##name = 1 << DUT_BIT_##name,
+#define DUT_CAP_ENUM_(name, text, why) DUT_##name = 1u << DUT_BIT_##name,
 enum dut_cap { DUT_CAPS(DUT_CAP_ENUM_) };
 const char *dut_cap_name(unsigned bit);
 const char *dut_cap_why(unsigned bit);	/* why a test that needs it is skipped */
@@ -60,6 +62,10 @@ struct dut_ctrl {
 	int (*pass)(struct dut_ctrl *, const struct nvme_sqe *, void *data, uint32_t len, struct nvme_cqe *);
 	/* Interrupts of that vector since last asked. NULL: cannot be seen. */
 	uint64_t (*irqs)(struct dut_ctrl *, unsigned vector);
+	/* The client goes away without a word; the next one has a new port, and memory, interrupts and state are as at the beginning. 0 or
+	 * -errno with a sentence. NULL: cannot be. */
+	int (*again)(struct dut_ctrl *, struct err *);
+	char path[108];			/* the back end's own */
 	int fd;				/* the back end's own */
 	int irq_fd[32];
 	unsigned irq_fds;
@@ -71,6 +77,7 @@ struct dut {
 	struct dut_ctrl ctrl[DUT_CTRLS];
 	unsigned ctrls;
 	uint32_t caps;			/* DUT_MEM .. DUT_DESTROY */
+	struct inj *inj;		/* faults on purpose (inject.h); NULL: none. The runner's */
 	bool (*pump)(void *ctx);	/* runs a device of our own process once; NULL: it runs by itself */
 	void *ctx;
 	void (*close)(struct dut *);	/* frees what the back end took */

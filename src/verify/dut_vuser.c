@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "host/port_vuser.h"
@@ -34,6 +35,23 @@ static bool bind_irqs(struct dut_ctrl *c)
 	return !vuser_client_irq_bind(port_vuser_client(c->port), MSIX_INDEX, 0, c->irq_fd, c->irq_fds);
 }
 
+/* The server may still be busy with the end of the client before: the socket is asked until it takes the next one. */
+static int again(struct dut_ctrl *c, struct err *err)
+{
+	enum { TRIES = 5000, NAP_NS = 2000000 };
+	struct timespec nap = { 0, NAP_NS };
+
+	c->port->ops->close(c->port);
+	for (c->port = NULL; c->irq_fds; c->irq_fds--)
+		close(c->irq_fd[c->irq_fds - 1]);
+	for (unsigned i = 0; i < TRIES && !(c->port = port_vuser_new(c->path, NULL, NULL, err)); i++)
+		nanosleep(&nap, NULL);
+	if (!c->port)
+		return -ENODEV;
+	bind_irqs(c);
+	return 0;
+}
+
 static void close_all(struct dut *d)
 {
 	for (unsigned i = 0; i < d->ctrls; i++) {
@@ -60,12 +78,14 @@ int dut_vuser_open(struct dut *d, const char *const *paths, unsigned count, stru
 		const char *name = strrchr(paths[d->ctrls], '/');
 
 		snprintf(c->name, sizeof(c->name), "%s", name ? name + 1 : paths[d->ctrls]);
+		snprintf(c->path, sizeof(c->path), "%s", paths[d->ctrls]);
 		c->port = port_vuser_new(paths[d->ctrls], NULL, NULL, err);
 		if (!c->port) {
 			dut_close(d);
 			return -ENODEV;
 		}
 		c->irqs = irqs;
+		c->again = again;
 		irq &= bind_irqs(c);
 	}
 	d->caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_DESTROY | (irq ? DUT_IRQ : 0);

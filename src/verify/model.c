@@ -335,7 +335,7 @@ static void judge_create(struct model *m, struct verdict *v, const struct vctl *
 	uint32_t size = vf_get(s, VF_CDQ_CREATE_cdqsize);
 
 	may(v, S_38), may(v, S_IF); /* limits of queues and ranges are not modelled */
-	if (size % 8 || size > MIB) {
+	if (size % 8 || size > mmc->bytes / 4) {
 		must(v, S_IF);
 		may(v, S_38), may(v, S_XFER);
 	}
@@ -409,7 +409,16 @@ static void judge_set_state(struct model *m, struct verdict *v, const struct vct
 				v->set[i] = S_IF;
 }
 
-static void judge_get_state(struct verdict *v, const struct nvme_sqe *s)
+/* NUMDL, 0's based. More than MDTS allows may be refused; more than our lists describe ends somewhere else. */
+static void judge_length(struct verdict *v, const struct vctl *mmc, uint32_t numdl)
+{
+	uint64_t most = mmc->id.mdts ? 4096ull << MIN(mmc->id.mdts, 20) : UINT64_MAX;
+
+	if (4ull * numdl + 4 > most || numdl >= MIB / 4)
+		may(v, S_IF), may(v, S_XFER);
+}
+
+static void judge_get_state(struct verdict *v, const struct vctl *mmc, const struct nvme_sqe *s)
 {
 	if (vf_get(s, VF_GET_STATE_ol) & 3)
 		must(v, S_IF);
@@ -417,8 +426,7 @@ static void judge_get_state(struct verdict *v, const struct nvme_sqe *s)
 		may(v, S_IF); /* how long the image is and what is listed is the controller's */
 	if (vf_get(s, VF_GET_STATE_ou) || vf_get(s, VF_GET_STATE_csvi) > 200 || vf_get(s, VF_GET_STATE_csuuidi) > 200)
 		must(v, S_IF);
-	if (vf_get(s, VF_GET_STATE_numdl) >= MIB / 4)
-		may(v, S_IF), may(v, S_XFER);
+	judge_length(v, mmc, vf_get(s, VF_GET_STATE_numdl));
 }
 
 static void judge_feature(struct model *m, struct verdict *v, const struct vctl *mmc, enum vop op, const struct nvme_sqe *s)
@@ -480,11 +488,12 @@ bool model_accept(struct model *m, const struct vctl *mmc, const struct nvme_sqe
 	case VOP_TRACK_RECV:
 		if (!x || x->tracker != mmc)
 			must(&v, S_1F), may(&v, S_IF);
-		if (vf_get(s, VF_TRACK_RECV_numdl) < 3 || vf_get(s, VF_TRACK_RECV_numdl) >= MIB / 4)
+		if (vf_get(s, VF_TRACK_RECV_numdl) < 3)
 			may(&v, S_IF), may(&v, S_XFER);
+		judge_length(&v, mmc, vf_get(s, VF_TRACK_RECV_numdl));
 		break;
 	case VOP_SET_STATE: judge_set_state(m, &v, mmc, s); break;
-	case VOP_GET_STATE: judge_get_state(&v, s); break;
+	case VOP_GET_STATE: judge_get_state(&v, mmc, s); break;
 	case VOP_SET_CDQ:
 	case VOP_GET_CDQ: judge_feature(m, &v, mmc, op, s); break;
 	default: break;

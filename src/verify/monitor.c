@@ -375,6 +375,7 @@ bool monitor_poll(struct monitor *m)
 	LIST_EACH(&m->lanes, it) {
 		struct lane *l = LIST_ENTRY(it, struct lane, link);
 
+		flow_tick(l);
 		if (l->linger_ns && mon_now(m) >= l->linger_ns)
 			flow_end(l);
 	}

@@ -64,12 +64,14 @@ struct monitor_rule_row { const char *id; char who; const char *text, *clause; }
 extern const struct monitor_rule_row monitor_rules[RULE_COUNT];
 
 struct monitor;
+struct inj;
 struct monitor_cfg {
 	struct env *env;			/* the clock; used until monitor_free */
 	struct rec_store *store;		/* may be NULL: judged, not recorded. The caller's */
 	bool message_mode;			/* for lanes that do not say otherwise */
 	bool keep_mmap;
 	uint32_t raw_bytes;			/* kept of bulk data, per record; 0: 64 */
+	struct inj *inj;			/* faults in messages (inject.h); NULL: none. The caller's */
 };
 struct monitor_lane_cfg {
 	const char *listen, *to;		/* sockets' paths. to may be one that appears later: each client tries anew */

@@ -14,7 +14,7 @@ static void rewatch(struct lane *l, unsigned which)
 {
 	struct half *h = &l->half[which], *o = &l->half[!which];
 	bool in = !h->eof && vuser_sock_waiting(&o->sock) < MON_BACKLOG && o->sock.out_fds <= VUSER_SOCK_OUT_FDS - MON_FDS;
-	bool out = vuser_sock_waiting(&h->sock) > 0;
+	bool out = vuser_sock_waiting(&h->sock) > 0 && !h->hold_ns;
 
 	if (h->eof) { /* a socket whose other end is closed would report that for ever */
 		mon_unwatch(l->m, h->sock.fd);
@@ -58,6 +58,7 @@ void flow_end(struct lane *l)
 		mon_unwatch(l->m, h->sock.fd);
 		vuser_sock_fini(&h->sock);
 		msg_forget(h);
+		inject_forget(h);
 		*h = (struct half){ .sock.fd = -1 };
 	}
 	/* What the server does with the state meanwhile, and who comes next with it, we cannot know. */
@@ -70,7 +71,7 @@ void flow_end(struct lane *l)
 static void flush(struct lane *l, unsigned which)
 {
 	struct half *h = &l->half[which];
-	int rc = vuser_sock_flush(&h->sock);
+	int rc = h->hold_ns ? 0 : vuser_sock_flush(&h->sock);
 
 	if (!rc || rc == -EAGAIN)
 		return;
@@ -120,12 +121,13 @@ static bool pass_one(struct lane *l, unsigned from, const struct vuser_msg *m)
 	struct half *h = &l->half[from];
 	int fds[MON_FDS];
 	unsigned nfds = vuser_sock_take_fds(&h->sock, h->sock.done, m->size, fds, MON_FDS);
+	size_t start = l->half[!from].sock.out.len;
 	bool ok;
 
 	l->m->n.messages++;
 	l->m->n.bytes += m->size;
 	l->m->n.fds += nfds;
-	ok = msg_pass(l, from, m, fds, nfds);
+	ok = msg_pass(l, from, m, fds, nfds) && inject_message(l, from, m->cmd, start);
 	for (unsigned i = 0; i < nfds; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
@@ -139,7 +141,7 @@ static bool pass_all(struct lane *l, unsigned from)
 	struct vuser_msg m;
 	int rc = 0;
 
-	while (!h->raw && o->sock.out_fds <= VUSER_SOCK_OUT_FDS - MON_FDS && (rc = vuser_sock_peek(&h->sock, h->sock.done, &m)) == 1)
+	while (!h->raw && !h->cut && o->sock.out_fds <= VUSER_SOCK_OUT_FDS - MON_FDS && (rc = vuser_sock_peek(&h->sock, h->sock.done, &m)) == 1)
 		if (!pass_one(l, from, &m))
 			return false;
 	if (rc == -EPROTO) {
@@ -148,7 +150,7 @@ static bool pass_all(struct lane *l, unsigned from)
 		mon_break(l->c, RULE_VU_FRAMING, 0, "%s: what stands at offset %llu is no message; from here on bytes pass unread",
 			  from == FROM_CLIENT ? "client" : "server", (unsigned long long)(h->sock.base + h->sock.done));
 	}
-	return !h->raw || h->sock.len == h->sock.done || pass_raw(l, from);
+	return h->cut || !h->raw || h->sock.len == h->sock.done || pass_raw(l, from);
 }
 
 static bool pump_in(struct lane *l, unsigned from)
@@ -189,6 +191,14 @@ bool flow_pump(struct lane *l, unsigned from)
 	rewatch(l, FROM_CLIENT);
 	rewatch(l, FROM_SERVER);
 	return any;
+}
+
+void flow_tick(struct lane *l)
+{
+	if (!inject_tick(l))
+		return;
+	flow_pump(l, FROM_CLIENT);
+	flow_pump(l, FROM_SERVER);
 }
 
 void flow_drain(struct lane *l)

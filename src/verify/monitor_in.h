@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "spec/nvme.h"
 #include "transport/vuser_sock.h"
+#include "verify/inject.h"
 #include "verify/monitor.h"
 
 enum {
@@ -190,6 +191,10 @@ struct half {					/* one direction: what its sender says */
 	unsigned first, count;
 	bool forgot;				/* too many: replies are no longer judged */
 	struct watch watch;
+	/* monitor_inject.c's, of what goes to this socket */
+	struct buf aside;			/* a message that goes behind the next one, or when its time is over */
+	bool cut;				/* its sender died in the middle of a message */
+	uint64_t aside_ns, hold_ns;		/* hold: nothing is sent until then; 0 not */
 };
 enum { FROM_CLIENT, FROM_SERVER };
 
@@ -232,6 +237,12 @@ bool flow_pump(struct lane *, unsigned from);	/* moves what there is in one dire
 void flow_drain(struct lane *);			/* everything the server has said and signalled so far, before another lane's word counts */
 void flow_end(struct lane *);			/* ends the session */
 void flow_hung_up(struct lane *, unsigned which);
+void flow_tick(struct lane *);			/* time has passed */
+
+/* monitor_inject.c. What waits in the other socket from `start` on is the message. False: the session is over. */
+bool inject_message(struct lane *, unsigned from, uint16_t cmd, size_t start);
+bool inject_tick(struct lane *);
+void inject_forget(struct half *);
 
 /* monitor.c */
 void mon_watch(struct monitor *, int fd, struct watch *, bool in, bool out, bool anew);

@@ -1,51 +1,14 @@
 /* Random sequences. See random.h. */
-#include "verify/random.h"
+#include "verify/random_in.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "verify/model.h"
-#include "verify/vh.h"
 
-enum {
-	AREA = 128, OPS = 20, RINGS = 6, RING_BYTES = 8192, CANDS = 6, UNKNOWN = 0xff,
-	SHRINK_TRIES = 150, HOLD = 12
-};
+enum { SHRINK_TRIES = 150, HOLD = 12 };
 
-/* out: not completed. held: its place and its blocks stay taken until the step `due`, however soon it is completed: what is done next must
- * not depend on how fast the device is, or a seed would not make the same commands again. */
-struct rop { struct vcmd *k; bool out, held, write; uint64_t lba; uint32_t nlb; uint64_t seq; unsigned epoch, due; struct vmem buf; };
-/* What a block may hold: one of `n` writes; UNKNOWN: anything. */
-struct rblock { uint8_t n; bool busy, must_log, named; uint64_t cand[CANDS]; };	/* named: by the log, since the last write was sent */
-struct rmc {
-	struct vctl *c;
-	struct rop op[OPS];
-	struct rblock block[AREA];
-	struct vmark mark;
-	bool queue;			/* SQ and CQ 1 exist */
-	unsigned epoch;			/* changes with everything that touches its logging */
-};
-struct rring { struct vmem mem; struct vring r; bool used, overflowed; uint16_t cntlid; uint64_t told; };	/* told: entries given back */
-struct rnd {
-	struct vt *t;
-	struct rmc mc[DUT_CTRLS];
-	unsigned mcs;
-	struct rring ring[RINGS];
-	struct vmem page, sink, list;
-	unsigned now;			/* number of the step */
-	uint64_t seq;
-	bool uuid;
-};
 static struct rnd rnd_; /* one run at a time */
-
-static uint64_t pick(uint64_t *draw, uint64_t n)
-{
-	uint64_t v = *draw % n;
-
-	*draw /= n;
-	return v;
-}
-static bool chance(uint64_t *draw, unsigned percent) { return pick(draw, 100) < percent; }
 
 static struct rmc *rmc_of(struct rnd *r, uint16_t cntlid)
 {
@@ -64,7 +27,9 @@ static void settle_write(struct rmc *m, struct rop *o, bool known)
 	for (uint32_t i = 0; i < o->nlb; i++) {
 		struct rblock *b = &m->block[o->lba + i];
 
-		if (known) {
+		if (fault_clouds(m, o->lba + i)) {
+			b->n = UNKNOWN;
+		} else if (known) {
 			b->n = 1;
 			b->cand[0] = o->seq;
 		} else if (b->n != UNKNOWN) {
@@ -84,7 +49,7 @@ static void settle_read(struct rnd *r, struct rmc *m, struct rop *o)
 	for (uint32_t i = 0; i < o->nlb; i++) {
 		struct rblock *b = &m->block[o->lba + i];
 		struct vmem one = { o->buf.p + i * lba, 0, lba };
-		bool found = b->n == UNKNOWN;
+		bool found = b->n == UNKNOWN || fault_clouds(m, o->lba + i);
 
 		for (unsigned k = 0; !found && k < b->n; k++)
 			if (vh_same(&one, lba, b->cand[k] ? seed_of(m, o->lba + i, b->cand[k]) : 0)) {
@@ -105,9 +70,27 @@ static bool logging(struct rnd *r, struct rmc *m)
 	return q && q->logging && x && !x->suspended;
 }
 
+/* Whatever it was, it may have happened or not, in part or as something else. */
+static void settle_doubt(struct rmc *m, struct rop *o)
+{
+	for (uint32_t i = 0; i < o->nlb; i++) {
+		if (o->write)
+			m->block[o->lba + i].n = UNKNOWN;
+	}
+	fault_settle(m, o);
+}
+
 static void finish_op(struct rnd *r, struct rmc *m, struct rop *o)
 {
-	if (!o->write) {
+	unsigned st = nvme_cqe_status(&o->k->cqe);
+
+	VEXPECT(r->t, o->doubt || st == S_OK, "%s %s of LBA %llu ended with %s though no fault had touched it", m->c->name,
+		o->write ? "Write" : "Read", (unsigned long long)o->lba, nvme_status_name(st));
+	VEXPECT(r->t, !o->cut_off || st != S_OK, "%s %s of LBA %llu succeeded though its data could not be moved", m->c->name,
+		o->write ? "Write" : "Read", (unsigned long long)o->lba);
+	if (o->doubt) {
+		settle_doubt(m, o);
+	} else if (!o->write) {
 		settle_read(r, m, o);
 	} else {
 		settle_write(m, o, true);
@@ -119,12 +102,32 @@ static void finish_op(struct rnd *r, struct rmc *m, struct rop *o)
 	o->out = false;
 }
 
+static bool over(void *op)
+{
+	struct vcmd *k = ((struct rop *)op)->k;
+
+	return k->done && !(k->twin && k->twin->used);
+}
+
+/* Which of those that are over was first, nobody knows: what a wild one may have touched is unknown whatever the others say of it. */
+static void reap_mc(struct rnd *r, struct rmc *m)
+{
+	bool wild[OPS] = { false };
+
+	for (unsigned k = 0; k < OPS; k++)
+		if (m->op[k].out && over(&m->op[k])) {
+			finish_op(r, m, &m->op[k]);
+			wild[k] = m->op[k].wild;
+		}
+	for (unsigned k = 0; k < OPS; k++)
+		if (wild[k])
+			fault_settle(m, &m->op[k]);
+}
+
 static void reap(struct rnd *r)
 {
 	for (unsigned i = 0; i < r->mcs; i++)
-		for (unsigned k = 0; k < OPS; k++)
-			if (r->mc[i].op[k].out && r->mc[i].op[k].k->done)
-				finish_op(r, &r->mc[i], &r->mc[i].op[k]);
+		reap_mc(r, &r->mc[i]);
 }
 
 static void release(struct rmc *m, struct rop *o)
@@ -145,6 +148,8 @@ static void release_due(struct rnd *r)
 
 			if (!o->held || r->now < o->due || x->suspended || x->unsure || !m->c->up)
 				continue;
+			if (o->out && r->faults)
+				continue; /* it may have been hit, and wait for ever */
 			if (o->out) {
 				vt_wait(r->t, o->k);
 				finish_op(r, m, o);
@@ -154,14 +159,16 @@ static void release_due(struct rnd *r)
 }
 
 /* After a reset nobody will ever tell what became of these. */
-static void lose_ops(struct rmc *m)
+void random_lose_ops(struct rmc *m)
 {
 	for (unsigned k = 0; k < OPS; k++) {
 		struct rop *o = &m->op[k];
 
 		if (o->held)
 			release(m, o);
-		if (o->out && o->write)
+		if (o->out && o->doubt)
+			settle_doubt(m, o);
+		else if (o->out && o->write)
 			settle_write(m, o, false);
 		o->out = false;
 	}
@@ -173,7 +180,7 @@ static bool may_work(struct rnd *r, struct rmc *m)
 {
 	struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
 
-	if (!m->c->up)
+	if (!m->c->up || m->stuck)
 		return false;
 	if (m->queue)
 		return true;
@@ -183,6 +190,22 @@ static bool may_work(struct rnd *r, struct rmc *m)
 	vt_io_make(m->c, 1, 32);
 	m->queue = true;
 	return true;
+}
+
+/* Its status is judged when it is finished: a fault may come in between. */
+static void send_op(struct rnd *r, struct rmc *m, struct rop *o, const struct nvme_sqe *s)
+{
+	o->doubt = o->wild = o->cut_off = false;
+	r->sending_mc = m;
+	r->sending = o;
+	r->unsent = false;
+	o->k = vt_send(m->c, 1, s, ST_ANY);
+	r->sending_mc = NULL;
+	r->sending = NULL;
+	o->out = !r->unsent;
+	o->held = true;
+	if (r->unsent) /* nobody heard of it: nothing may change */
+		vt_forget(o->k);
 }
 
 static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
@@ -211,9 +234,8 @@ static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
 			memset(one.p, 0xee, lba);
 	}
 	vt_data(m->c, &s, &o->buf, o->nlb * lba);
-	o->k = vt_send(m->c, 1, &s, ST(S_OK));
-	o->out = o->held = true;
 	o->due = r->now + 1 + (unsigned)pick(draw, HOLD);
+	send_op(r, m, o, &s);
 }
 
 static void step_io(struct rnd *r, uint64_t *draw)
@@ -344,6 +366,18 @@ static uint32_t pick_field(struct rnd *r, const struct vfield *f, enum vfid id, 
 	return 0;
 }
 
+/* What such a field holds in a command that is not out for trouble; false: any value is as good. */
+static bool plain_value(const struct vfield *f, uint32_t v, uint32_t *out)
+{
+	switch (f->kind) {
+	case VK_RESERVED:
+	case VK_OPAQUE:
+	case VK_HIGH: *out = 0; return true;
+	case VK_ENUM: *out = MIN(v, f->max); return v > f->max;
+	default: return false;
+	}
+}
+
 static enum vop pick_op(uint64_t *d)
 {
 	static const uint8_t weight[VOP_COUNT] = {
@@ -466,6 +500,17 @@ static void drop(uint16_t *set, unsigned status)
 	set[n] = ST_END;
 }
 
+static void add_all(uint16_t *set, const uint16_t *more)
+{
+	unsigned n = 0;
+
+	while (set[n] != ST_END)
+		n++;
+	for (; *more != ST_END; more++)
+		set[n++] = *more;
+	set[n] = ST_END;
+}
+
 /* Every command that is out may add an entry, and a marker or two. */
 static void look_for_room(struct rnd *r, const struct nvme_sqe *s)
 {
@@ -476,15 +521,26 @@ static void look_for_room(struct rnd *r, const struct nvme_sqe *s)
 		q->room = g && !g->overflowed && g->r.slots > 8 * OPS + 8 + (g->r.taken - g->told);
 }
 
-static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
+/* A list that leads to nothing but the sink, however long. */
+static void fill_list(struct rnd *r)
 {
-	uint16_t set[MODEL_SET + 4], dead;
+	for (unsigned i = 0; i < VT_PAGE / 8; i++) {
+		le64 a = le64_of(i == VT_PAGE / 8 - 1 ? r->list.iova : r->sink.iova);
+
+		memcpy(r->list.p + 8 * i, &a, 8);
+	}
+}
+
+static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more, bool plain)
+{
+	uint16_t set[MODEL_SET + 12], dead;
 	enum vop op = pick_op(draw);
 	struct rring *made = NULL;
 	struct mcdq *q;
 	struct nvme_sqe s;
 	bool wrong = false;
-	unsigned n = 0;
+	unsigned n = 0, bit = 512;
+	uint32_t value;
 
 	vop_init(&s, op);
 	for (unsigned i = 0; i < VF_COUNT; i++)
@@ -493,9 +549,20 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 			uint64_t d = rng_next(&g);
 
 			vf_put(&s, (enum vfid)i, pick_field(r, &vfields[i], (enum vfid)i, &d));
+			if (plain && plain_value(&vfields[i], vf_get(&s, (enum vfid)i), &value))
+				vf_put(&s, (enum vfid)i, value);
 		}
 	s.prp1 = le64_of(r->page.iova);
 	s.prp2 = le64_of(r->list.iova); /* however long the transfer, it goes where it harms nobody */
+	if (r->faults && !plain) {
+		fill_list(r);
+		bit = fault_corrupt_admin(r, &s, more);
+		op = vop_of(&s);
+	}
+	if (op == VOP_NONE) { /* no command of ours any more: any answer, but an answer */
+		vt_do(r->t->mmc, 0, &s, ST_ANY);
+		return;
+	}
 	if (op == VOP_CDQ_CREATE && !(made = make_queue(r, &s)))
 		return;
 	if (op == VOP_SET_STATE)
@@ -514,7 +581,7 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 		look_for_room(r, &s);
 	model_accept(r->t->model, r->t->mmc, &s, set);
 	if (op == VOP_LBA_STATUS || op == VOP_FORMATS) /* not of the state machine: their own tests judge them */
-		n = vt_do(r->t->mmc, 0, &s, ST(S_OK, S_IF, S_LBA, S_NS, S_XFER, S_PRP));
+		n = vt_do(r->t->mmc, 0, &s, bit < 512 ? ST_ANY : ST(S_OK, S_IF, S_LBA, S_NS, S_XFER, S_PRP));
 	else {
 		if (wrong) {
 			drop(set, S_OK);
@@ -523,6 +590,8 @@ static void step_command(struct rnd *r, uint64_t *draw, uint64_t *more)
 			set[n] = S_IF;
 			set[n + 1] = ST_END;
 		}
+		if (bit < 320) /* outside the command's own dwords */
+			add_all(set, ST(S_IF, S_NS, S_PRP, S_XFER, 0x10f));
 		n = vt_do(r->t->mmc, 0, &s, set);
 	}
 	if (n == S_OK)
@@ -544,11 +613,12 @@ static void revive(struct rnd *r, struct rmc *m)
 		vt_reset(m->c);
 }
 
-static void reset_mc(struct rnd *r, struct rmc *m, bool leave_off)
+void random_reset_mc(struct rnd *r, struct rmc *m, bool leave_off)
 {
 	vt_disable(m->c);
-	lose_ops(m);
+	random_lose_ops(m);
 	m->queue = false;
+	m->stuck = m->unrung = 0;
 	m->epoch++;
 	if (!leave_off)
 		vt_enable(m->c, true);
@@ -573,13 +643,15 @@ static void reset_mmc(struct rnd *r)
 
 static void step(struct rnd *r, const struct rstep *s)
 {
-	uint64_t d = s->draw[1], more = s->draw[2];
+	uint64_t d = s->draw[1], more = s->draw[2], f = s->draw[4];
 	unsigned what = s->draw[0] % 100;
 
 	r->now++;
 	release_due(r);
-	if (what < 50)
-		step_command(r, &d, &more);
+	if (r->faults && s->draw[3] % 8 == 0)
+		fault_step(r, &f);
+	else if (what < 50)
+		step_command(r, &d, &more, s->plain);
 	else if (what < 76)
 		step_io(r, &d);
 	else if (what < 86)
@@ -588,29 +660,28 @@ static void step(struct rnd *r, const struct rstep *s)
 	else if (what < 94)
 		step_ring(r, &d);
 	else if (what < 97)
-		reset_mc(r, &r->mc[pick(&d, r->mcs)], chance(&d, 30));
+		random_reset_mc(r, &r->mc[pick(&d, r->mcs)], chance(&d, 30));
 	else if (what < 98)
 		reset_mmc(r);
 	else
 		for (unsigned i = 0; i < r->mcs; i++)
 			revive(r, &r->mc[i]);
 	reap(r);
+	if (r->faults)
+		fault_after_step(r);
 }
 
 /* ---- beginning and end of a sequence */
 
-static void begin(struct rnd *r, struct vt *t)
+static void begin(struct rnd *r, struct vt *t, bool faults)
 {
 	memset(r, 0, sizeof(*r));
 	r->t = t;
+	r->faults = faults;
 	r->page = vt_mem(t->mmc, VT_PAGE);
 	r->sink = vt_mem(t->mmc, VT_PAGE);
 	r->list = vt_mem(t->mmc, VT_PAGE);
-	for (unsigned i = 0; i < VT_PAGE / 8; i++) {
-		le64 a = le64_of(i == VT_PAGE / 8 - 1 ? r->list.iova : r->sink.iova);
-
-		memcpy(r->list.p + 8 * i, &a, 8);
-	}
+	fill_list(r);
 	for (unsigned i = 0; i < RINGS; i++)
 		r->ring[i].mem = vt_mem(t->mmc, RING_BYTES);
 	for (unsigned i = 0; i < t->mcs; i++) {
@@ -628,6 +699,8 @@ static void begin(struct rnd *r, struct vt *t)
 /* Everything runs again, what is out completes, logs have named what they must, and every block is read. */
 static void end(struct rnd *r)
 {
+	if (r->faults)
+		fault_heal(r);
 	for (unsigned i = 0; i < r->mcs; i++) {
 		struct rmc *m = &r->mc[i];
 		struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
@@ -635,12 +708,13 @@ static void end(struct rnd *r)
 		revive(r, m);
 		if (x->suspended || x->unsure)
 			if (vh_resume(r->t->mmc, m->c->cntlid, ST(S_OK, S_3A, S_SEQ)) == S_SEQ)
-				reset_mc(r, m, false);
+				random_reset_mc(r, m, false);
 		for (unsigned k = 0; k < OPS; k++)
 			if (m->op[k].out) {
 				vt_wait(r->t, m->op[k].k);
-				finish_op(r, m, &m->op[k]);
+				VEXPECT(r->t, vt_until(r->t, over, &m->op[k], r->t->cmd_ns), "%s: a Read that was sent twice ended once", m->c->name);
 			}
+		reap_mc(r, m);
 		for (unsigned k = 0; k < OPS; k++)
 			if (m->op[k].held)
 				release(m, &m->op[k]);
@@ -665,7 +739,7 @@ static void end(struct rnd *r)
 /* ---- running and shrinking */
 
 /* False: it failed, and t->why says how. */
-static bool try_steps(struct vt *t, const struct rstep *s, unsigned n)
+static bool try_steps(struct vt *t, const struct rstep *s, unsigned n, bool faults)
 {
 	jmp_buf keep;
 	bool good = false;
@@ -674,7 +748,9 @@ static bool try_steps(struct vt *t, const struct rstep *s, unsigned n)
 	if (!setjmp(t->out)) {
 		vt_fresh(t);
 		t->quiet_watch = false;
-		begin(&rnd_, t);
+		begin(&rnd_, t, faults);
+		if (faults)
+			fault_begin(&rnd_);
 		for (unsigned i = 0; i < n; i++)
 			step(&rnd_, &s[i]);
 		end(&rnd_);
@@ -687,36 +763,55 @@ static bool try_steps(struct vt *t, const struct rstep *s, unsigned n)
 /* Who gives commands more time has a slower device, and gets more time for this too. */
 static uint64_t shrink_ns(const struct vt *t) { return MAX(15000000000ull, 3 * t->cmd_ns); }
 
-/* Removes ever smaller pieces as long as what is left still fails. */
-static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, char *why, struct buf *trace)
+struct shrinking { struct vt *t; bool faults; char *why; struct buf *trace; struct vt_wrong wrong; unsigned tries; uint64_t end_ns; };
+
+/* Does this sequence fail too? Then it is what is told. */
+static bool still_fails(struct shrinking *k, const struct rstep *s, unsigned n)
 {
+	struct vt *t = k->t;
+
+	if (k->tries++ >= SHRINK_TRIES || vt_now_ns() > k->end_ns)
+		return false;
+	t->deadline_ns = vt_now_ns() + shrink_ns(t);
+	t->verdict = VT_FAIL;
+	t->trace.len = 0;
+	t->wrong.set = false;
+	if (try_steps(t, s, n, k->faults) || t->verdict != VT_FAIL || t->lost)
+		return false;
+	snprintf(k->why, sizeof(t->why), "%s", t->why);
+	k->wrong = t->wrong;
+	k->trace->len = 0;
+	buf_add(k->trace, t->trace.data, t->trace.len);
+	return true;
+}
+
+/* Removes ever smaller pieces as long as what is left still fails; then what is odd in the steps that are left. */
+static unsigned shrink(struct vt *t, struct rstep *s, unsigned n, bool faults, char *why, struct buf *trace)
+{
+	struct shrinking k = { .t = t, .faults = faults, .why = why, .trace = trace, .wrong = t->wrong, .end_ns = vt_now_ns() + shrink_ns(t) };
 	struct rstep *part = calloc(n, sizeof(*part));
-	uint64_t end_ns = vt_now_ns() + shrink_ns(t);
-	unsigned tries = 0;
 
 	for (unsigned piece = n / 2; part && piece; piece /= 2)
-		for (unsigned at = 0; at + piece <= n && tries < SHRINK_TRIES && vt_now_ns() < end_ns;) {
+		for (unsigned at = 0; at + piece <= n && k.tries < SHRINK_TRIES;) {
 			memcpy(part, s, at * sizeof(*s));
 			memcpy(part + at, s + at + piece, (n - at - piece) * sizeof(*s));
-			tries++;
-			t->deadline_ns = vt_now_ns() + shrink_ns(t);
-			t->verdict = VT_FAIL;
-			t->trace.len = 0;
-			if (!try_steps(t, part, n - piece) && t->verdict == VT_FAIL && !t->lost) {
+			if (still_fails(&k, part, n - piece)) {
 				n -= piece;
 				memcpy(s, part, n * sizeof(*s));
-				snprintf(why, sizeof(t->why), "%s", t->why);
-				trace->len = 0;
-				buf_add(trace, t->trace.data, t->trace.len);
 			} else {
 				at += piece;
 			}
 		}
+	for (unsigned i = n; part && i-- > 0 && k.tries < SHRINK_TRIES;) {
+		s[i].plain = true;
+		s[i].plain = still_fails(&k, s, n);
+	}
 	free(part);
+	t->wrong = k.wrong;
 	return n;
 }
 
-void random_run(struct vt *t, unsigned n)
+static void run(struct vt *t, unsigned n, bool faults)
 {
 	struct rstep *s = calloc(n ? n : 1, sizeof(*s));
 	unsigned first = n, left;
@@ -727,7 +822,7 @@ void random_run(struct vt *t, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		for (unsigned k = 0; k < ARRAY_LEN(s[i].draw); k++)
 			s[i].draw[k] = rng_next(&t->rng);
-	if (try_steps(t, s, n)) {
+	if (try_steps(t, s, n, faults)) {
 		free(s);
 		return;
 	}
@@ -739,7 +834,7 @@ void random_run(struct vt *t, unsigned n)
 
 		buf_add(&trace, t->trace.data, t->trace.len);
 		t->cov = NULL; /* attempts are not coverage */
-		left = shrink(t, s, first, why, &trace);
+		left = shrink(t, s, first, faults, why, &trace);
 		t->cov = keep;
 		t->trace.len = 0;
 		if (!trace.failed)
@@ -750,4 +845,14 @@ void random_run(struct vt *t, unsigned n)
 	}
 	free(s);
 	vt_error(t, "%.900s", why);
+}
+
+void random_run(struct vt *t, unsigned n) { run(t, n, false); }
+
+void random_stress(struct vt *t, unsigned n)
+{
+	vt_inject_on(t);
+	audit_begin(t);
+	run(t, n, true);
+	audit_end(t);
 }

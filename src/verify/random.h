@@ -12,10 +12,13 @@
 
 #include "verify/vt.h"
 
-struct rstep { uint64_t draw[8]; };
+struct rstep { uint64_t draw[8]; bool plain; };	/* plain: nothing odd in fields that do not matter */
 enum { RANDOM_STEPS_MAX = 4000 };
 
 /* Runs a sequence of n steps; does not return when it fails, after having shrunk it: the trace then ends with the shortest one found. */
 void random_run(struct vt *, unsigned n);
+/* The same with faults among the steps, at every hook point of a host (inject.h), resets and clients that go away. What a fault hides stays
+ * unknown; what it must not touch is judged as ever. Ends with everything healed and every block of every namespace compared. */
+void random_stress(struct vt *, unsigned n);
 
 #endif

@@ -5,6 +5,9 @@
 #include <inttypes.h>
 
 #include "verify/checklist.h"
+#include "verify/signature.h"
+
+enum { BUCKETS = 64 };
 
 void report_text_json(struct buf *b, const char *s)
 {
@@ -114,6 +117,23 @@ static void json_checklist(const struct vrun *r, struct buf *b)
 	buf_printf(b, "]");
 }
 
+/* Failures that are one defect, once. */
+static void json_buckets(const struct vrun *r, struct buf *b)
+{
+	static struct sig_bucket k[BUCKETS];
+	unsigned n = sig_fold(r, k, BUCKETS);
+
+	buf_printf(b, "\"buckets\":[");
+	for (unsigned i = 0; i < n; i++) {
+		buf_printf(b, "%s\n{\"signature\":\"", i ? "," : "");
+		report_text_json(b, k[i].sig);
+		buf_printf(b, "\",\"count\":%u,\"test\":\"%s\",\"why\":\"", k[i].count, k[i].least->test->id);
+		report_text_json(b, k[i].least->why);
+		buf_printf(b, "\"}");
+	}
+	buf_printf(b, "],\n");
+}
+
 void report_json(const struct vrun *r, struct buf *b)
 {
 	buf_printf(b, "{\"format\":\"ferry-verify-1\",\"backend\":\"%s\",\"dut\":\"", r->dut->backend);
@@ -143,6 +163,7 @@ void report_json(const struct vrun *r, struct buf *b)
 		buf_printf(b, "\"}");
 	}
 	buf_printf(b, "],\n");
+	json_buckets(r, b);
 	json_checklist(r, b);
 	buf_printf(b, "}\n");
 }
@@ -237,6 +258,22 @@ static void html_groups(const struct vrun *r, struct buf *b)
 	buf_printf(b, "</table>\n");
 }
 
+static void html_buckets(const struct vrun *r, struct buf *b)
+{
+	static struct sig_bucket k[BUCKETS];
+	unsigned n = sig_fold(r, k, BUCKETS);
+
+	if (!n)
+		return;
+	buf_printf(b, "<h2>Failures, each once</h2><table id=\"buckets\"><tr><th>times<th>signature<th>shortest\n");
+	for (unsigned i = 0; i < n; i++) {
+		buf_printf(b, "<tr><td>%u<td>", k[i].count);
+		report_text_xml(b, k[i].sig);
+		buf_printf(b, "<td>%s\n", k[i].least->test->id);
+	}
+	buf_printf(b, "</table>\n");
+}
+
 static void html_tests(const struct vrun *r, struct buf *b)
 {
 	buf_printf(b, "<h2>Tests</h2><table id=\"tests\"><tr><th>test<th>verdict<th>what<th>checklist<th>ms<th>why\n");
@@ -318,6 +355,7 @@ void report_html(const struct vrun *r, struct buf *b)
 			buf_printf(b, " %u %s;", state[s], report_item_name(s));
 	buf_printf(b, "</p>\n");
 	html_groups(r, b);
+	html_buckets(r, b);
 	html_tests(r, b);
 	html_readings(r, b);
 	html_checklist(r, b);
@@ -325,6 +363,15 @@ void report_html(const struct vrun *r, struct buf *b)
 }
 
 /* ---- to files and people */
+
+static void summary_buckets(const struct vrun *r, FILE *f)
+{
+	static struct sig_bucket k[BUCKETS];
+	unsigned n = sig_fold(r, k, BUCKETS);
+
+	for (unsigned i = 0; i < n; i++)
+		fprintf(f, "%4u times: %s\n", k[i].count, k[i].sig);
+}
 
 void report_summary(const struct vrun *r, FILE *f)
 {
@@ -339,6 +386,7 @@ void report_summary(const struct vrun *r, FILE *f)
 			fprintf(f, "%-6s %5u %5u %5u %5u %5u %5u  %s\n", g->name, all, n[VT_PASS], n[VT_FAIL] + n[VT_XPASS], n[VT_ERROR],
 				n[VT_SKIP], n[VT_XFAIL], g->about);
 	}
+	summary_buckets(r, f);
 	fprintf(f, "%u tests, %" PRIu64 " commands, %.1f s: %u passed, %u failed, %u errors, %u skipped, %u known to fail", r->results,
 		r->commands, (double)r->ns / 1e9, r->count[VT_PASS], r->count[VT_FAIL], r->count[VT_ERROR], r->count[VT_SKIP], r->count[VT_XFAIL]);
 	if (r->count[VT_XPASS])

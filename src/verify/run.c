@@ -100,6 +100,7 @@ static void one(struct vrun *run, struct vresult *r)
 	t->trace.len = 0;
 	t->sequence = 0;
 	t->why[0] = '\0';
+	t->wrong.set = false;
 	t->quiet_watch = false;
 	if (t->lost) {
 		snprintf(r->why, sizeof(r->why), "the DUT was lost in an earlier test");
@@ -112,8 +113,11 @@ static void one(struct vrun *run, struct vresult *r)
 		t->trace.len = 0;
 		t->deadline_ns = vt_now_ns() + run->cfg.test_ns;
 		execute(t, r->test);
+		vt_inject_off(t);
 		r->verdict = t->verdict;
 		snprintf(r->why, sizeof(r->why), "%s", t->verdict == VT_PASS ? "" : t->why);
+		if (t->wrong.set && t->verdict == VT_FAIL)
+			snprintf(r->wrong, sizeof(r->wrong), "%s", t->wrong.text);
 		if (t->verdict == VT_FAIL || t->verdict == VT_ERROR)
 			keep_trace(r, t);
 	}

@@ -23,6 +23,8 @@ struct vresult {
 	char why[1024];
 	char known[160];		/* XFAIL, XPASS: the reason that was given */
 	char *trace;			/* last commands; NULL: none */
+	char wrong[300];		/* the status that was wrong, in the signature's words; "": it was something else */
+	char events[96];		/* rules a monitor in between saw broken; "": none, or there was none */
 	uint64_t ns, seed, commands, sequence;	/* sequence: digest of what was sent */
 };
 

@@ -7,6 +7,8 @@
 
 #include "verify/checklist.h"
 #include "verify/report.h"
+#include "verify/signature.h"
+#include "verify/store_bucket.h"
 
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS run(id INTEGER PRIMARY KEY, backend TEXT, dut TEXT, seed INTEGER, seconds REAL, commands INTEGER, caps INTEGER);"
@@ -23,7 +25,8 @@ static int wrong(sqlite3 *db, const char *path, struct err *err)
 
 static int open_db(const char *path, sqlite3 **db, struct err *err)
 {
-	if (sqlite3_open(path, db) || sqlite3_busy_timeout(*db, 5000) || sqlite3_exec(*db, schema, NULL, NULL, NULL)) {
+	if (sqlite3_open(path, db) || sqlite3_busy_timeout(*db, 5000) || sqlite3_exec(*db, schema, NULL, NULL, NULL) ||
+	    sqlite3_exec(*db, bucket_schema, NULL, NULL, NULL)) {
 		int rc = wrong(*db, path, err);
 
 		sqlite3_close(*db);
@@ -57,33 +60,22 @@ static int put(sqlite3 *db, const char *sql, const char *types, ...)
 
 #define I(x) ((sqlite3_int64)(x))
 
-/* What a failure is called when it comes again elsewhere: the sentence without its numbers. */
-static void signature(const struct vresult *r, char out[256])
-{
-	size_t n = (size_t)snprintf(out, 256, "%s: ", r->test->id);
-
-	for (const char *p = r->why; *p && n < 255; p++)
-		if (*p < '0' || *p > '9')
-			out[n++] = *p;
-		else if (out[n - 1] != '#')
-			out[n++] = '#';
-	out[n] = '\0';
-}
-
 static int put_tests(sqlite3 *db, sqlite3_int64 run, const struct vrun *r)
 {
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < r->results; i++) {
 		const struct vresult *t = &r->result[i];
-		char sig[256];
+		char sig[SIG_MAX];
 
 		rc = put(db, "INSERT INTO test VALUES(?,?,?,?,?,?)", "ittfit", run, t->test->id, vt_verdict_name(t->verdict),
 			 (double)t->ns / 1e9, I(t->commands), t->why);
 		if (rc || (t->verdict != VT_FAIL && t->verdict != VT_ERROR && t->verdict != VT_XFAIL))
 			continue;
-		signature(t, sig);
+		sig_of(t, sig);
 		rc = put(db, "INSERT INTO failure VALUES(?,?,?,?,?)", "itttt", run, t->test->id, sig, t->why, t->trace ? t->trace : "");
+		if (!rc)
+			rc = bucket_put(db, sig, r->cfg.seed, t->commands, t->why);
 	}
 	return rc;
 }

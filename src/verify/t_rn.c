@@ -13,11 +13,14 @@ static void three_hundred(struct vt *t)
 		random_run(t, 300);
 }
 static void two_thousand(struct vt *t) { random_run(t, 2000); }
+static void stress(struct vt *t) { random_stress(t, 4000); }
 
 enum { NEED = NEED_LOG | DUT_THMCS | DUT_REGS };
 const struct vtest tests_rn[] = {
 	{ "RN-01", NEED, "X-07 SUS-02 RING-15", fifty, "20 random sequences of 50 steps", "random stress" },
 	{ "RN-02", NEED, "X-07 SUS-02 RING-15", three_hundred, "5 random sequences of 300 steps", "random stress" },
 	{ "RN-03", NEED, "X-07 SUS-02 RING-15", two_thousand, "a random sequence of 2000 steps", "random stress" },
+	{ "RN-04", NEED, "X-07 SUS-02 RING-15", stress, "4000 random steps with faults at every hook, resets and lost clients; every block compared",
+	  "random stress fault" },
 	{ .id = NULL }
 };

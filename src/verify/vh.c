@@ -503,8 +503,8 @@ struct vcmd *vh_aer(struct vctl *c)
 	return vt_send(c, 0, &s, ST(S_OK));
 }
 
-static bool is_done(void *k) { return ((struct vcmd *)k)->done; }
-bool vh_done_soon(struct vt *t, struct vcmd *k) { return vt_until(t, is_done, k, t->quiet_ns); }
+bool vh_is_done(void *k) { return ((struct vcmd *)k)->done; }
+bool vh_done_soon(struct vt *t, struct vcmd *k) { return vt_until(t, vh_is_done, k, t->quiet_ns); }
 
 void vh_track_all(struct vctl *mmc, struct vctl *mc)
 {

@@ -53,6 +53,7 @@ void vh_await_visible(struct vring *, uint32_t n);
 /* n writes of one block, two blocks apart from `from` on: nothing that could be merged into fewer entries. */
 void vh_scatter(struct vctl *mc, unsigned qid, uint64_t from, unsigned n);
 struct vcmd *vh_aer(struct vctl *);
+bool vh_is_done(void *cmd);					/* for vt_until */
 bool vh_done_soon(struct vt *, struct vcmd *);			/* within the time for what must not happen */
 
 /* What Track Receive reports of a controller's memory, page by page; asks until MTR=0, with a buffer of `bytes`. */

@@ -153,7 +153,7 @@ void vt_reg_put(struct vctl *c, uint32_t off, unsigned bytes, uint64_t val)
 
 void vt_doorbell(struct vctl *c, unsigned index, uint32_t val)
 {
-	port_rc(c, "doorbell", 0x1000 + 4 * index, c->port->ops->doorbell(c->port, index, val));
+	port_rc(c, "doorbell", 0x1000 + 4 * index, vt_inject_bell(c, index, val));
 }
 
 static bool wait_ready(struct vctl *c, bool want)
@@ -187,6 +187,7 @@ void vt_down(struct vctl *c)
 		model_reset(c->t->model, c);
 	}
 	c->up = false;
+	c->bells = 0;
 	memset(c->sq, 0, sizeof(c->sq));
 	memset(c->cq, 0, sizeof(c->cq));
 	for (unsigned i = 0; i < VT_CMDS; i++)

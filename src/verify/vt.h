@@ -13,12 +13,13 @@
 #include "base/buf.h"
 #include "base/rng.h"
 #include "verify/dut.h"
+#include "verify/inject.h"
 
 struct vt;
 struct cov;
 struct model;
 
-enum { VT_QUEUES = 65, VT_CMDS = 2048, VT_NS = 4, VT_PAGE = 4096, VT_READINGS = 256 };
+enum { VT_QUEUES = 65, VT_CMDS = 2048, VT_NS = 16, VT_PAGE = 4096, VT_READINGS = 256 };
 
 /* Statuses by the names the checklist uses (SCT << 8 | SC). */
 enum {
@@ -57,6 +58,8 @@ struct vsq {
 struct vctl;
 struct vcmd {
 	bool used, done;
+	bool stray;			/* nobody waits for it: it is forgotten when it completes */
+	struct vcmd *twin;		/* the same, sent again by a fault: its buffer is busy until twin->used goes */
 	struct vctl *c;
 	uint16_t qid, cid;
 	struct nvme_sqe sqe;
@@ -99,6 +102,8 @@ struct vctl {
 	struct vns ns[VT_NS];
 	unsigned nss;
 	struct { uint64_t off; } red[1024];	/* guard pages in mem */
+	struct vbell { unsigned index; uint32_t val; unsigned turns; bool behind; } bell[16];	/* held back on purpose */
+	unsigned bells;
 	unsigned reds;
 };
 
@@ -133,6 +138,7 @@ struct vt {
 	bool running;
 	enum vt_verdict verdict;
 	char why[1024];
+	struct vt_wrong { bool set; char text[300]; } wrong;	/* the status that was wrong, for signature.c */
 	bool lost;			/* the DUT does not answer any more */
 	struct vt_reading reading[VT_READINGS];
 	unsigned readings;
@@ -140,6 +146,8 @@ struct vt {
 	struct model *model;		/* the shadow */
 	struct buf trace;		/* last commands of the test, for the report of a failure */
 	void *scratch;			/* of random.c */
+	struct inj inj;			/* faults on purpose: nothing while vt_inject_on was not called in this test */
+	uint64_t injected[INJ_POINT_COUNT][INJ_ACT_COUNT];	/* over all tests */
 };
 
 /* ---- life (runner) */
@@ -198,7 +206,10 @@ void vt_disable(struct vctl *);						/* CC.EN=0, waits for RDY=0; queues are gon
 void vt_enable(struct vctl *, bool wait);				/* fresh admin queue; wait: for RDY=1 */
 void vt_reset(struct vctl *);						/* both */
 void vt_port_again(struct vctl *);					/* what a function reset took: bus master, MSI-X */
+void vt_again(struct vctl *);						/* the client goes away without a word and comes back; not enabled */
 void vt_fresh(struct vt *);						/* as at the beginning of a test */
+void vt_inject_on(struct vt *);						/* rules may be put into t->inj */
+void vt_inject_off(struct vt *);					/* the runner's, after each test */
 
 /* ---- queues */
 unsigned vt_cq_make(struct vctl *, unsigned qid, uint32_t size, const uint16_t *want);	/* contiguous, interrupts on, vector qid */

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "verify/cover.h"
+#include "verify/signature.h"
 #include "verify/vt_in.h"
 
 bool vt_is(const uint16_t *set, unsigned status)
@@ -81,6 +82,30 @@ static void may_end(struct vcmd *k, const uint16_t *want)
 	k->want[n] = ST_END;
 }
 
+static void put_sqe(struct vsq *q, const struct nvme_sqe *s)
+{
+	memcpy(q->m.p + 64u * q->tail, s, 64);
+	q->tail = (uint16_t)((q->tail + 1) % q->size);
+}
+
+/* The same once more, as a host that tries again would: under an identifier of its own. */
+static void put_twin(struct vctl *c, struct vsq *q, struct vcmd *k)
+{
+	struct vcmd *twin;
+
+	if ((q->tail + 1u) % q->size == q->head)
+		return;
+	twin = slot(c->t);
+	*twin = *k;
+	twin->cid = (uint16_t)(twin - c->t->cmd);
+	twin->sqe.cid = le16_of(twin->cid);
+	twin->stray = true;
+	k->twin = twin;
+	put_sqe(q, &twin->sqe);
+	c->t->submitted++;
+	vt_trace(c->t, "%s sq%u cid %u is the same again", c->name, twin->qid, twin->cid);
+}
+
 /* Two runs with the same digest sent the same commands in the same order. CIDs are ours, the head of a log is the device's. */
 static void note(struct vt *t, const struct vctl *c, unsigned qid, const struct nvme_sqe *s)
 {
@@ -99,6 +124,7 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 {
 	struct vsq *q = &c->sq[qid];
 	struct vcmd *k = slot(c->t);
+	bool put, twice;
 
 	if (!c->port)
 		vt_error(c->t, "%s has no queues of ours", c->name);
@@ -111,13 +137,16 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	k->sqe.cid = le16_of(k->cid);
 	k->sent_ns = vt_now_ns();
 	note(c->t, c, qid, s);
-	memcpy(q->m.p + 64u * q->tail, &k->sqe, 64);
-	q->tail = (uint16_t)((q->tail + 1) % q->size);
+	put = vt_inject_sqe(c, k, &twice);
+	if (put)
+		put_sqe(q, &k->sqe);
 	c->t->submitted++;
 	vt_trace(c->t, "%s sq%u cid %u %s nsid %u cdw10 %08x %08x %08x %08x %08x %08x prp1 %llx", c->name, qid, k->cid, op_name(k),
 		 le32_get(s->nsid), le32_get(s->cdw10), le32_get(s->cdw11), le32_get(s->cdw12), le32_get(s->cdw13),
 		 le32_get(s->cdw14), le32_get(s->cdw15), (unsigned long long)le64_get(s->prp1));
 	cov_sent(c->t->cov, c, k);
+	if (put && twice)
+		put_twin(c, q, k);
 	return k;
 }
 
@@ -146,9 +175,11 @@ static void judge(struct vt *t, struct vcmd *k)
 
 	vt_trace(t, "%s sq%u cid %u <- %s dw0 %08x", k->c->name, k->qid, k->cid, vt_status_text(st, got), le32_get(k->cqe.dw0));
 	cov_done(t->cov, k->c, k);
-	if (!k->any && !vt_is(k->want, st))
+	if (!k->any && !vt_is(k->want, st)) {
+		sig_note(t, k);
 		vt_fail(t, "%s (%s, cdw10 %08x, cdw11 %08x) ended with %s, not with %s", op_name(k), k->c->name,
 			le32_get(k->sqe.cdw10), le32_get(k->sqe.cdw11), vt_status_text(st, got), vt_set_text(k->want, set, sizeof(set)));
+	}
 }
 
 static void match(struct vctl *c, struct vcq *q, const struct nvme_cqe *e)
@@ -171,6 +202,8 @@ static void match(struct vctl *c, struct vcq *q, const struct nvme_cqe *e)
 	k->order = ++c->t->order;
 	c->t->completed++;
 	judge(c->t, k);
+	if (k->stray)
+		k->used = false;
 }
 
 static bool reap(struct vctl *c, struct vcq *q)
@@ -214,6 +247,7 @@ bool vt_poll(struct vt *t)
 {
 	bool any = t->dut->pump && t->dut->pump(t->dut->ctx);
 
+	vt_inject_turn(t);
 	for (unsigned i = 0; i < t->ctls; i++) {
 		struct vctl *c = &t->ctl[i];
 
@@ -230,15 +264,21 @@ bool vt_poll(struct vt *t)
 	return any;
 }
 
+#define STOOD_STILL_NS 2000000000ull
 bool vt_until(struct vt *t, bool (*ready)(void *ctx), void *ctx, uint64_t limit_ns)
 {
-	uint64_t now = vt_now_ns(), end = MIN(now + limit_ns, t->deadline_ns);
+	uint64_t now = vt_now_ns(), end = MIN(now + limit_ns, t->deadline_ns), was;
 
 	while (!ready(ctx)) {
 		if (now > end)
 			return false;
 		vt_poll(t);
+		was = now;
 		now = vt_now_ns();
+		if (now - was > STOOD_STILL_NS) { /* this process was stopped: it has not waited */
+			end += now - was;
+			t->deadline_ns += now - was;
+		}
 	}
 	return true;
 }

@@ -369,7 +369,7 @@ void vt_close(struct vt *t)
 	for (unsigned i = 0; i < t->ctls; i++) {
 		struct vctl *c = &t->ctl[i];
 
-		if (c->mapped) {
+		if (c->mapped && c->port) {
 			c->port->ops->reg_write(c->port, NVME_REG_CC, 4, 0);
 			for (int n = 0; n < 1000 && t->dut->pump; n++)
 				t->dut->pump(t->dut->ctx);

@@ -357,6 +357,13 @@ static void site_event(void *ctx, const char *guest, const struct move_event *ev
 	n->last = ev->progress;
 	snprintf(n->event, sizeof(n->event), "%s: %s", ev->kind, ev->text);
 	sim_trace(n->world, "%s %s %s: %s", n->name, move_phase_name(ev->phase), ev->kind, ev->text);
+	if (!strcmp(ev->kind, "phase")) {
+		struct inj_event at = { .at = INJ_PHASE, .ctrl = n->number, .what = (uint16_t)ev->phase };
+		struct inj_order o = inj_ask(n->inj, &at);
+
+		if (o.act != INJ_PASS)
+			n->wish = o;
+	}
 }
 
 /* Some servers work off the manager's commands whenever it asks for that, others when it is their turn. */

@@ -13,6 +13,7 @@
 #include "host/port_loop.h"
 #include "migrate/move.h"
 #include "sim/vmm.h"
+#include "verify/inject.h"
 #include "vm/embedded/guest.h"
 
 enum { SIM_NS_MAX = 2, NODE_PARTS = 5 };
@@ -43,6 +44,9 @@ struct node {
 	bool up, dead;			/* dead: being torn down after a crash, its disks take nothing any more */
 	struct sim_disk disk[SIM_NS_MAX];
 	unsigned crashes;
+	struct inj *inj;		/* faults when a move from here enters a phase; NULL: none */
+	uint16_t number;		/* of this node, for its rules */
+	struct inj_order wish;		/* what a rule wants; the scenario's to do, between two steps */
 
 	/* The guest process: stays when the server dies. */
 	struct guest_host guest;

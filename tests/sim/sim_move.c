@@ -3,6 +3,7 @@
  *
  *   ferry-sim --seed N [-v]         one seed; -v shows every event
  *   ferry-sim --seeds N [--from M] [--jobs J]   seeds M..M+N-1; stops at the first violation, and prints the command that repeats it
+ *   ferry-sim --phases              every fault at the entry of every phase, one at a time
  *   ferry-sim --expect-violation    succeeds only if a violation is found (builds with -Dbreak=...)
  *
  * Checked at every step: at most one server's controller may run and at most one guest runs (rule 1). At the end: one owner, its
@@ -41,6 +42,7 @@ struct scenario {
 	uint64_t guest_ops;
 	char violation[512];
 };
+static struct inj *phase_faults;	/* --phases: the only ones then */
 
 static uint64_t rnd(struct scenario *s, uint64_t n) { return sim_rand(s->world, n); }
 
@@ -92,7 +94,9 @@ static void plan_seed(struct scenario *s)
 	snprintf(s->plan.guest, sizeof(s->plan.guest), "vm1");
 	s->moves_wanted = 1 + (unsigned)rnd(s, 3);
 	s->faults = (unsigned)rnd(s, 5);
-	s->calm = !s->faults && !sim_knobs(s->world)->cut_per_million && !sim_knobs(s->world)->rec_fail_per_million;
+	if (phase_faults)
+		s->faults = 0, s->moves_wanted = 1;
+	s->calm = !phase_faults && !s->faults && !sim_knobs(s->world)->cut_per_million && !sim_knobs(s->world)->rec_fail_per_million;
 	for (unsigned i = 0; i < s->faults; i++) {
 		s->fault[i].at_step = 2000 + rnd(s, 30000);
 		s->fault[i].kind = (enum fault_kind)rnd(s, FAULT_KINDS);
@@ -103,6 +107,8 @@ static struct sim_knobs plan_world(uint64_t seed)
 {
 	struct sim_knobs k = { SIM_KNOBS_MILD };
 
+	if (phase_faults)
+		return k;
 	if (seed % 3 == 1) {
 		k.cut_per_million = 200;
 		k.deaf_per_million = 300000;
@@ -154,9 +160,28 @@ static void fault_do(struct scenario *s, enum fault_kind kind)
 	}
 }
 
+/* What a rule at a phase asked for: the other server is `turns`. */
+static void wish_do(struct scenario *s, unsigned i)
+{
+	struct inj_order o = s->node[i].wish;
+	unsigned victim = i ^ (o.turns & 1);
+
+	s->node[i].wish.act = INJ_PASS;
+	switch (o.act) {
+	case INJ_DROP: fault_do(s, FAULT_CUT); break;
+	case INJ_DELAY: fault_do(s, FAULT_PARTITION); break;
+	case INJ_RESET: fault_do(s, FAULT_RESET); break;
+	case INJ_KILL: fault_do(s, victim ? FAULT_CRASH_B : FAULT_CRASH_A); break;
+	default: break;
+	}
+}
+
 static void faults_now(struct scenario *s)
 {
 	uint64_t now = sim_now_ns(s->world);
+
+	for (unsigned i = 0; i < 2; i++)
+		wish_do(s, i);
 
 	for (unsigned i = 0; !s->quiet && i < s->faults; i++)
 		if (s->fault[i].at_step == s->step)
@@ -338,6 +363,10 @@ static bool run(struct scenario *s, uint64_t seed, bool verbose)
 		  (unsigned long)s->cfg.blocks, s->faults, s->calm ? ", calm" : "");
 	node_init(&s->node[0], s->world, "a", &s->cfg);
 	node_init(&s->node[1], s->world, "b", &s->cfg);
+	for (unsigned i = 0; i < 2; i++) {
+		s->node[i].inj = phase_faults;
+		s->node[i].number = (uint16_t)i;
+	}
 	node_first_start(&s->node[0]);
 	if (s->cfg.shared)
 		node_share(&s->node[1], &s->node[0]);
@@ -451,14 +480,63 @@ static int run_jobs(uint64_t from, uint64_t count, unsigned jobs, const char *ar
 	return bad;
 }
 
+/* ---- every fault at every phase */
+
+struct phase_fault { enum inj_act act; unsigned turns; };
+
+/* 1: a violation. *met counts the seeds in which the phase was entered. */
+static int one_phase_fault(enum move_phase phase, struct phase_fault f, uint64_t seed, bool verbose, unsigned *met)
+{
+	static struct scenario s;
+	struct inj_rule rule = { .at = INJ_PHASE, .act = f.act, .ctrl = INJ_ANY, .what = (uint16_t)phase, .count = 1, .turns = f.turns };
+	struct inj inj;
+	char why[512];
+
+	inj_init(&inj);
+	phase_faults = inj_add(&inj, &rule) ? &inj : NULL;
+	if (!phase_faults)
+		return 1;
+	run(&s, seed, verbose);
+	snprintf(why, sizeof(why), "%s", s.violation);
+	end(&s);
+	phase_faults = NULL;
+	*met += inj.did[INJ_PHASE][f.act] > 0;
+	if (!why[0])
+		return 0;
+	printf("VIOLATION %s%s at %s, seed %" PRIu64 ": %s\n", inj_act_name(f.act), f.turns ? " of the other" : "", move_phase_name(phase), seed, why);
+	return 1;
+}
+
+/* Two seeds each: with a VMM that moves its memory itself, and without. Not every move enters every phase, but one of them does. */
+static int run_phases(bool verbose)
+{
+	static const struct phase_fault faults[] = { { INJ_DROP, 0 }, { INJ_DELAY, 0 }, { INJ_RESET, 0 }, { INJ_KILL, 0 }, { INJ_KILL, 1 } };
+	unsigned n = 0, bad = 0;
+
+	for (unsigned phase = MOVE_CONNECT; phase <= MOVE_DONE; phase++)
+		for (unsigned f = 0; f < ARRAY_LEN(faults); f++) {
+			unsigned met = 0;
+
+			for (uint64_t seed = 3; seed <= 4; seed++)
+				bad += (unsigned)one_phase_fault((enum move_phase)phase, faults[f], seed, verbose, &met);
+			n += met;
+			if (met)
+				continue;
+			printf("VIOLATION no move entered %s\n", move_phase_name((enum move_phase)phase));
+			bad++;
+		}
+	printf("%u faults at phases, %u violations\n", n, bad);
+	return bad != 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option opts[] = { { "seed", 1, NULL, 's' }, { "seeds", 1, NULL, 'n' }, { "from", 1, NULL, 'f' },
 					      { "jobs", 1, NULL, 'j' }, { "expect-violation", 0, NULL, 'x' },
-					      { "verbose", 0, NULL, 'v' }, { 0 } };
+					      { "verbose", 0, NULL, 'v' }, { "phases", 0, NULL, 'p' }, { 0 } };
 	uint64_t from = 1, count = 100;
 	struct tally t = { 0 };
-	bool verbose = false, expect = false;
+	bool verbose = false, expect = false, phases = false;
 	unsigned jobs = 1;
 	int c, rc;
 
@@ -470,9 +548,12 @@ int main(int argc, char **argv)
 		case 'j': jobs = MAX(1u, (unsigned)strtoul(optarg, NULL, 0)); break;
 		case 'x': expect = true; break;
 		case 'v': verbose = true; break;
+		case 'p': phases = true; break;
 		default: return 2;
 		}
 	}
+	if (phases)
+		return run_phases(verbose);
 	rc = jobs > 1 && !expect ? run_jobs(from, count, jobs, argv[0], &t) : run_seeds(from, count, 1, verbose, expect, argv[0], &t);
 	if (expect && !rc)
 		printf("nothing was caught in %" PRIu64 " seeds\n", count);

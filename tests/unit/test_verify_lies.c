@@ -6,10 +6,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cmd/verify_rig.h"
 #include "verify/checklist.h"
 #include "verify/run.h"
+#include "verify/store.h"
+#include "verify/store_bucket.h"
 
 struct liar;
 struct lie {
@@ -179,10 +182,13 @@ static uint8_t *next_entry(struct liar *l)
 
 enum { WHY = 900 };
 
+static uint64_t run_seed = 5, run_cmd_ns = 300000000;
+static const char *run_store;	/* failures are kept there; NULL nowhere */
+
 static enum vt_verdict run(const struct lie *lie, const char *id, char *why)
 {
 	struct verify_rig_cfg rig = { 0 };
-	struct vrun_cfg cfg = { .id = id, .seed = 5, .cmd_ns = 300000000, .quiet_ns = 2000000 };
+	struct vrun_cfg cfg = { .id = id, .seed = run_seed, .cmd_ns = run_cmd_ns, .quiet_ns = 2000000 };
 	struct err err = { "" };
 	struct vrun r = { 0 };
 	struct port *real[DUT_CTRLS];
@@ -208,6 +214,8 @@ static enum vt_verdict run(const struct lie *lie, const char *id, char *why)
 		if (!vrun_run(&r, &d, &cfg, &err) && r.results == 1) {
 			v = r.result[0].verdict;
 			snprintf(why, WHY, "%.*s", WHY - 1, r.result[0].why);
+			if (run_store)
+				EXPECT_EQ(store_run(run_store, &r, NULL, &err), 0);
 		} else {
 			snprintf(why, WHY, "%.*s", WHY - 1, err.text);
 		}
@@ -471,6 +479,7 @@ TEST(without_lies_they_pass)
 {
 	static const struct lie none = { "none", NULL, NULL, NULL };
 
+	run_cmd_ns = 30000000000ull; /* an honest device may be slow on a busy machine */
 	for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
 		char why[WHY] = "";
 		enum vt_verdict v = run(&none, lies[i].test, why);
@@ -478,6 +487,7 @@ TEST(without_lies_they_pass)
 		if (v != VT_PASS)
 			fail_msg("%s does not pass: %s %s", lies[i].test, vt_verdict_name(v), why);
 	}
+	run_cmd_ns = 300000000;
 }
 
 TEST(each_lie_is_noticed)
@@ -526,4 +536,72 @@ TEST(silence_is_a_failure)
 	enum vt_verdict v = run(&lie, "ID-18", why);
 
 	EXPECT(v == VT_FAIL || v == VT_ERROR);
+}
+
+/* ---- the same defect, met by many seeds, is one bucket; another one is another */
+
+static void resume_always(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
+{
+	(void)l, (void)c;
+	if (s->opc == 0x41 && (le32_get(s->cdw10) & 0xff) == 1 && nvme_cqe_status(e) == 0x13a)
+		status_is(e, 0);
+}
+static void track_always(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
+{
+	(void)l, (void)c;
+	if (s->opc == 0x3e && nvme_cqe_status(e) == 0x11f)
+		status_is(e, 0);
+}
+
+struct seen { struct bucket b[8]; unsigned n; };
+static void see(void *ctx, const struct bucket *b)
+{
+	struct seen *s = ctx;
+
+	if (s->n < ARRAY_LEN(s->b))
+		s->b[s->n] = *b;
+	s->n++;
+}
+
+static void meet(const struct lie *lie, uint64_t from, unsigned seeds)
+{
+	char why[WHY];
+
+	run_cmd_ns = 30000000000ull; /* a busy machine is no second defect */
+	for (run_seed = from; run_seed < from + seeds; run_seed++)
+		if (run(lie, "RN-02", why) != VT_FAIL)
+			fail_msg("seed %u: %s", (unsigned)run_seed, why);
+	run_seed = 5;
+	run_cmd_ns = 300000000;
+}
+
+TEST(one_defect_is_one_bucket)
+{
+	static const struct lie a = { "Resume never refuses", NULL, resume_always, NULL }, b = { "Track Receive never refuses", NULL, track_always, NULL };
+	char path[] = "/tmp/ferry-buckets-XXXXXX";
+	struct seen s = { .n = 0 };
+	struct err err = { "" };
+	int fd = mkstemp(path);
+
+	EXPECT(fd >= 0);
+	close(fd);
+	run_store = path;
+	meet(&a, 100, 12);
+	EXPECT(store_buckets(path, see, &s, &err) > 0);
+	for (unsigned i = 0; i < s.n; i++)
+		print_message("# %u times: %s\n", (unsigned)s.b[i].count, s.b[i].sig);
+	EXPECT_EQ(s.n, 1);
+	EXPECT_EQ(s.b[0].count, 12);
+	EXPECT(s.b[0].seed >= 100 && s.b[0].seed < 112);
+	EXPECT(strstr(s.b[0].sig, "RESUME@running got 0/00 want 1/3a") != NULL);
+	meet(&b, 100, 5);
+	run_store = NULL;
+	s.n = 0;
+	EXPECT_EQ(store_buckets(path, see, &s, &err), 2);
+	EXPECT_EQ(s.b[0].count, 12);
+	EXPECT_EQ(s.b[1].count, 5);
+	EXPECT_EQ(store_failure(path, "RN-04 CRASH Aborted in somewhere", 9, "it died", &err), 0);
+	s.n = 0;
+	EXPECT_EQ(store_buckets(path, see, &s, &err), 3);
+	unlink(path);
 }
