@@ -272,6 +272,7 @@ static unsigned pass(struct vctl *c, unsigned qid, const struct nvme_sqe *s, voi
 		vt_error(c->t, "%s takes admin commands only", c->name);
 	*k = (struct vcmd){ .used = true, .c = c, .sqe = *s };
 	may_end(k, want);
+	note(c->t, c, qid, s);
 	vt_trace(c->t, "%s passthrough %s cdw10 %08x cdw11 %08x", c->name, op_name(k), le32_get(s->cdw10), le32_get(s->cdw11));
 	cov_sent(c->t->cov, c, k);
 	rc = c->dut->pass(c->dut, s, data, len, &k->cqe);
