@@ -232,10 +232,12 @@ bool vt_poll(struct vt *t)
 
 bool vt_until(struct vt *t, bool (*ready)(void *ctx), void *ctx, uint64_t limit_ns)
 {
+	enum { TURNS_LEAST = 1000 };
 	uint64_t now = vt_now_ns(), end = MIN(now + limit_ns, t->deadline_ns);
 
-	while (!ready(ctx)) {
-		if (now > end)
+	/* A device of our own process that was given no turns has not been slow: we were not running. */
+	for (unsigned turns = 0; !ready(ctx); turns++) {
+		if (now > end && (!t->dut->pump || turns >= TURNS_LEAST))
 			return false;
 		vt_poll(t);
 		now = vt_now_ns();

@@ -23,6 +23,7 @@ struct lie {
 	void (*alter)(struct liar *, unsigned ctrl, unsigned qid, struct nvme_sqe *);
 	/* What a register says. */
 	uint64_t (*reg)(struct liar *, unsigned ctrl, uint32_t off, uint64_t val);
+	bool patient;			/* commands may take long: what is looked for is no silence */
 };
 
 enum { QUEUES = 16 };
@@ -210,7 +211,8 @@ enum { WHY = 900 };
 static enum vt_verdict run(const struct lie *lie, const char *id, char *why)
 {
 	struct verify_rig_cfg rig = { 0 };
-	struct vrun_cfg cfg = { .id = id, .seed = 5, .cmd_ns = 300000000, .quiet_ns = 2000000 };
+	/* Where nobody lies nothing may be judged by the clock of a machine that is busy. */
+	struct vrun_cfg cfg = { .id = id, .seed = 5, .cmd_ns = lie->patient ? 60000000000ull : 50000000, .test_ns = 300000000000ull, .quiet_ns = 2000000 };
 	struct err err = { "" };
 	struct vrun r = { 0 };
 	struct port *real[DUT_CTRLS];
@@ -849,12 +851,18 @@ TEST(every_shall_was_broken)
 
 TEST(without_lies_they_pass)
 {
-	static const struct lie none = { "none", NULL, NULL, NULL };
+	static const struct lie none = { "none", NULL, NULL, NULL, .patient = true };
 
 	for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
 		char why[WHY] = "";
-		enum vt_verdict v = run(&none, lies[i].test, why);
+		unsigned before = 0;
+		enum vt_verdict v;
 
+		while (strcmp(lies[before].test, lies[i].test))
+			before++;
+		if (before < i)
+			continue;
+		v = run(&none, lies[i].test, why);
 		if (v != VT_PASS)
 			fail_msg("%s does not pass: %s %s", lies[i].test, vt_verdict_name(v), why);
 	}
@@ -879,7 +887,7 @@ TEST(each_lie_is_noticed)
 /* A random sequence that fails is cut down to the few steps that matter. */
 TEST(sequences_are_shrunk)
 {
-	static const struct lie lie = { "everything succeeds", NULL, all_succeed, NULL };
+	static const struct lie lie = { "everything succeeds", NULL, all_succeed, NULL, .patient = true };
 	char why[WHY] = "", *at;
 	unsigned from = 0, to = 0;
 
