@@ -152,8 +152,8 @@ static void tell(const struct vrun *run, const struct vresult *r)
 
 static void defaults(struct vrun_cfg *c)
 {
-	c->test_ns = c->test_ns ? c->test_ns : 30000000000ull;
 	c->cmd_ns = c->cmd_ns ? c->cmd_ns : 5000000000ull;
+	c->test_ns = c->test_ns ? c->test_ns : MAX(30000000000ull, 6 * c->cmd_ns); /* a slow device has slow tests */
 	c->quiet_ns = c->quiet_ns ? c->quiet_ns : 5000000ull;
 }
 

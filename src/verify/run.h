@@ -9,7 +9,7 @@
 struct vrun_cfg {
 	const char *group, *tag, *id, *checklist;	/* comma lists; NULL: all */
 	uint64_t seed;
-	uint64_t test_ns, cmd_ns, quiet_ns;		/* 0: 30 s, 5 s, 5 ms */
+	uint64_t test_ns, cmd_ns, quiet_ns;		/* 0: six times cmd_ns and at least 30 s, 5 s, 5 ms */
 	const char *xfail;				/* text: a line "ID reason" per test that is known to fail; NULL none */
 	const char *replay;				/* what to put behind "ferry verify replay" to reach this DUT again */
 	FILE *progress;					/* a line per test as it ends; NULL: silent */

@@ -201,6 +201,7 @@ static void mmc_commands(struct vt *t)
 {
 	for (unsigned sel = 0; sel < 2; sel++)
 		opcode(t->mmc, 0x41, sel, ST(S_1F));
+	opcode(t->mmc, 0x41, 2, ST(S_1F, S_IF, S_SEQ)); /* a middle piece of nothing, for nobody */
 	opcode(t->mmc, 0x42, 0, ST(S_1F));
 }
 

@@ -123,6 +123,10 @@ static void first_again(struct vt *t)
 
 	memset(junk.p, 0xff, 64);
 	vh_set(t->mmc, p.to->cntlid, FIRST, 1, 0, 0, &junk, 16, ST(S_OK, S_IF));
+	set(t, &p, FIRST, 0, p.len, ST(S_OK)); /* whole, but for its last piece: nothing of it may be left after a new first piece */
+	set(t, &p, FIRST, 0, 48, ST(S_OK));
+	set(t, &p, LAST, 48, 0, ST(S_IF));
+	VEQ(t, queues_of(t, p.to), 0, "queues out of a sequence that was begun anew");
 	set(t, &p, FIRST, 0, 48, ST(S_OK));
 	set(t, &p, LAST, 48, p.len - 48, ST(S_OK));
 	works(t, &p);

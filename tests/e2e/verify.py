@@ -44,7 +44,7 @@ def with_dut(fn):
 
 def suite(rig, dut):
     files = [rig.dir + '/r' + e for e in ('.json', '.xml', '.tap', '.html')]
-    code, out, errs = verify('run', '--socket', dut.sockets, '--seed', '1', '--xfail', XFAIL, '--timeout', '%ds' % (5 * SLOWER),
+    code, out, errs = verify('run', '--socket', dut.sockets, '--seed', '1', '--xfail', XFAIL, '--timeout', '60s',
                              '--report', ','.join(files), '--store', rig.dir + '/runs.db')
     need(code == 0, 'ended with', code, out[-4000:], errs)
     need(dut.serve.running(), 'the server died:', dut.serve.text()[-2000:])
@@ -196,7 +196,7 @@ def two_servers(rig, dut):
     """Moves from one server's subsystem to another's, which is smaller: by hand as it were, without either server's manager."""
     other, path = Dut(rig, 'far', guests=1, size='8M', more='queues=4\n'), rig.dir + '/far.json'
     code, out, errs = verify('run', '--socket', dut.sockets + ',' + other.sockets, '--seed', '1', '--id', 'ID-29,ID-30,E2E-15,E2E-16,E2E-17,E2E-18', '--report', path,
-                             '--timeout', '%ds' % (5 * SLOWER))
+                             '--timeout', '60s')
     need(code == 0, code, out, errs)
     with open(path) as f:
         r = json.load(f)
@@ -250,7 +250,7 @@ def failure_repeated(rig, dut):
     digests = []
     for i in (1, 2):
         report = '%s/same-%d.json' % (rig.dir, i)
-        code, out, errs = verify('run', '--socket', dut.sockets, '--seed', '11', '--group', 'RN,XC', '--report', report, '--timeout', '%ds' % (5 * SLOWER))
+        code, out, errs = verify('run', '--socket', dut.sockets, '--seed', '11', '--group', 'RN,XC', '--report', report, '--timeout', '60s')
         need(code == 0, code, out, errs)
         with open(report) as f:
             digests.append({t['id']: (t['sequence'], t['commands']) for t in json.load(f)['tests']})
