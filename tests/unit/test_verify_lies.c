@@ -475,3 +475,27 @@ TEST(silence_is_a_failure)
 
 	EXPECT(v == VT_FAIL || v == VT_ERROR);
 }
+
+/* An honest device, and a list that calls its first test a known failure: passing is not as expected either. */
+static unsigned ran(bool fail_fast)
+{
+	struct vrun_cfg cfg = { .group = "ID", .xfail = "ID-02 known\n", .seed = 5, .fail_fast = fail_fast };
+	struct verify_rig_cfg rig = { 0 };
+	struct err err = { "" };
+	struct vrun r = { 0 };
+	struct dut d;
+	unsigned n;
+
+	EXPECT_EQ(verify_rig_open(&d, &rig, &err), 0);
+	EXPECT_EQ(vrun_run(&r, &d, &cfg, &err), 0);
+	EXPECT(!vrun_good(&r) && r.count[VT_XPASS] == 1);
+	n = r.results;
+	vrun_free(&r);
+	dut_close(&d);
+	return n;
+}
+TEST(fail_fast_stops_at_the_first_surprise)
+{
+	EXPECT_EQ(ran(true), 2);
+	EXPECT(ran(false) > 20);
+}
