@@ -46,7 +46,7 @@ class Mutant:
         names = [self.file] if self.file.endswith('.c') else []
         for pattern in self.__dict__['with'].split():
             names += sorted(os.path.relpath(p, ROOT) for p in glob.glob(os.path.join(ROOT, pattern)))
-        return names
+        return list(dict.fromkeys(names))
 
     def text(self):
         """The changed file. Raises Trouble if a change does not apply."""
@@ -199,6 +199,9 @@ def verify(exe, args, where, limit):
         return 'passes', '', ''
     if code is None or code < 0:
         return 'hangs' if code is None else 'dies', '', '' if code is None else signal.Signals(-code).name
+    refused = re.search(r'^ferry: (.*)', text, re.M)    # it could not even be looked at
+    if not first and code == 1 and refused:
+        return 'fails', 'first look', refused.group(1)
     if not first:
         raise Trouble('ended with code %d and without a failure:\n%s' % (code, text[-2000:]))
     return 'fails', first.group(2), first.group(3)

@@ -464,6 +464,7 @@ static void vendor_admin(struct vt *t)
 		memcpy(p.to->acq.p, p.from->acq.p, p.to->acq.len);
 		memcpy(p.to->asq.p, p.from->asq.p, p.to->asq.len);
 		p.to->sq[0].tail = p.from->sq[0].tail;
+		p.to->sq[0].rung = p.from->sq[0].rung;
 		p.to->sq[0].head = p.from->sq[0].head;
 		p.to->cq[0].head = p.from->cq[0].head;
 		p.to->cq[0].phase = p.from->cq[0].phase;

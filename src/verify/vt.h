@@ -49,6 +49,7 @@ struct vsq {
 	uint32_t size;
 	struct vmem m;
 	uint16_t tail;			/* next slot to fill */
+	uint16_t rung;			/* tail as last told to the controller */
 	uint16_t head;			/* as last told by a CQE */
 	uint16_t next_cid;
 	uint64_t fetched;		/* advances of head seen */

@@ -20,7 +20,7 @@ struct lie {
 	void (*turn)(struct liar *);
 };
 
-struct side { struct port port; struct port *real; struct liar *l; uint8_t *mem; uint64_t iova, bytes, asq, acq; uint32_t size, head; bool phase; };
+struct side { struct port port; struct port *real; struct liar *l; uint8_t *mem; uint64_t iova, bytes, asq, acq; uint32_t size, head; bool phase; uint8_t sent[VT_CMDS][64]; };
 struct liar {
 	struct side side[DUT_CTRLS];
 	unsigned sides;
@@ -100,9 +100,7 @@ static void new_completions(struct liar *l, unsigned i)
 
 		if (nvme_cqe_phase(c) != s->phase)
 			return;
-		for (unsigned k = 0; k < s->size; k++) /* the newest with that CID stands before SQHD; CIDs are unique for a long time */
-			if (!memcmp(sq + 64 * k + 2, &c->cid, 2))
-				memcpy(&e, sq + 64 * k, 64);
+		memcpy(&e, s->sent[le16_get(c->cid) % VT_CMDS], 64);
 		if (!i)
 			remember(l, &e, c);
 		if (l->lie->tell)
@@ -114,10 +112,24 @@ static void new_completions(struct liar *l, unsigned i)
 	}
 }
 
+/* What is in the submission ring now: the verifier overwrites a slot as soon as SQHD has passed it. */
+static void new_commands(struct liar *l, unsigned i)
+{
+	struct side *s = &l->side[i];
+	uint8_t *sq = s->mem && s->acq ? mem(l, i, s->asq, s->size * 64) : NULL;
+
+	for (unsigned n = 0; sq && n < s->size; n++)
+		memcpy(s->sent[(sq[64 * n + 2] | sq[64 * n + 3] << 8) % VT_CMDS], sq + 64 * n, 64);
+}
+
 static bool l_pump(void *ctx)
 {
 	struct liar *l = ctx;
-	bool any = l->pump(l->pump_ctx);
+	bool any;
+
+	for (unsigned i = 0; l->lie && i < l->sides; i++)
+		new_commands(l, i);
+	any = l->pump(l->pump_ctx);
 
 	for (unsigned i = 0; l->lie && i < l->sides; i++)
 		new_completions(l, i);
