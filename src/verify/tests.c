@@ -5,6 +5,7 @@
 const struct vgroup vgroups[] = {
 	{ "BA", "what migration rests on: registers, queues, admin commands", tests_ba },
 	{ "IO", "reads and writes", tests_io },
+	{ "BE", "the edges of what migration rests on", tests_be },
 	{ "ID", "discovery", tests_id },
 	{ "CQ", "controller data queues", tests_cq },
 	{ "FT", "feature 21h and events", tests_ft },
