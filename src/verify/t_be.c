@@ -70,6 +70,7 @@ static void masked(struct vt *t)
 	vt_doorbell(c, 2, 98);
 	VEXPECT(t, !vh_done_soon(t, a), "a second error event came before the error log was read");
 	read_errors(c, true);
+	vt_doorbell(c, 2, 96);
 	VEXPECT(t, !vh_done_soon(t, a), "an error event came after the error log was read with RAE=1");
 	read_errors(c, false);
 	vt_doorbell(c, 2, 97);
@@ -84,6 +85,7 @@ static void event_suspended(struct vt *t)
 
 	vt_io_make(mc, 1, 16);
 	a = vh_aer(mc);
+	vt_watch_silent(mc);	/* it has been fetched */
 	vh_suspend(t->mmc, mc->cntlid, 1, false, ST(S_OK));
 	vt_doorbell(mc, 2, 99);
 	vt_watch_silent(mc);
@@ -213,20 +215,19 @@ static void again_idle(struct vt *t)
 	struct nvme_sqe s = flush(c);
 
 	for (unsigned n = 1; n < 6; n++) {
-		vt_io_make(c, 1, 8);
-		vt_watch_silent(c);
-		c->cq[1].hold = true;	/* completions of the new CQ that nobody has read yet: its head is 0 */
-		{
-			struct vcmd *k[7];
+		struct vcmd *k[20];
 
-			for (unsigned i = 0; i < 7; i++)
-				k[i] = vt_queue(c, 1, &s, ST(S_OK));
-			vt_ring(c, 1);
-			vt_watch_silent(c);
-			c->cq[1].hold = false;
-			for (unsigned i = 0; i < 7; i++)
-				vt_finish(t, k[i]);
-		}
+		vt_cq_make(c, 1, 8, ST(S_OK));
+		vt_sq_make(c, 1, 1, 32, ST(S_OK));
+		vt_watch_silent(c);
+		c->cq[1].hold = true;	/* nobody reads: the new CQ's head is 0, whatever the old one's was */
+		for (unsigned i = 0; i < ARRAY_LEN(k); i++)
+			k[i] = vt_queue(c, 1, &s, ST(S_OK));
+		vt_ring(c, 1);
+		vt_watch_silent(c);
+		c->cq[1].hold = false;
+		for (unsigned i = 0; i < ARRAY_LEN(k); i++)
+			vt_finish(t, k[i]);
 		for (unsigned i = 0; i < n; i++)
 			vt_do(c, 1, &s, ST(S_OK));
 		vt_q_delete(c, false, 1, ST(S_OK));
@@ -551,6 +552,7 @@ static void not_asked(struct vt *t)
 {
 	struct vctl *a = t->mc[0], *b = t->mc[1];
 	struct nvme_sqe s = { .opc = NVME_OP_FORMAT };
+	struct vcmd *aer;
 	uint32_t nsid = 0;
 
 	for (unsigned i = 0; i < a->nss; i++)
@@ -561,9 +563,9 @@ static void not_asked(struct vt *t)
 		vt_skip(t, "no namespace is attached to two migratable controllers");
 	s.nsid = le32_of(nsid);
 	vh_feature(a, true, NVME_FID_AER, 0, 0, ST(S_OK));
-	vh_aer(a);
+	aer = vh_aer(a);
 	vt_do(b, 0, &s, ST(S_OK));
-	vt_watch_silent(a);
+	VEXPECT(t, !vh_done_soon(t, aer), "an event came, and every kind of notice is switched off");
 }
 
 enum { Q = DUT_MEM | DUT_REGS, QN = DUT_MEM | DUT_REGS | DUT_NS };
