@@ -16,6 +16,7 @@ const struct vgroup vgroups[] = {
 	{ "RS", "resume", tests_rs },
 	{ "MR", "get controller state", tests_mr },
 	{ "ST", "set controller state", tests_st },
+	{ "SV", "the vendor's part of a state that we know", tests_sv },
 	{ "LA", "get LBA status", tests_la },
 	{ "RE", "resets", tests_re },
 	{ "XS", "every operation in every state", tests_xs },
