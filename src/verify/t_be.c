@@ -336,6 +336,10 @@ static void limits(struct vt *t)
 
 	vh_feature(c, true, NVME_FID_NUM_QUEUES, 0xffff, 0, ST(S_IF));
 	vh_feature(c, true, NVME_FID_NUM_QUEUES, 0xffff0000, 0, ST(S_IF));
+	vh_feature(c, true, NVME_FID_NUM_QUEUES, 0x7ffe7ffe, 0, ST(S_OK));
+	sqs = le32_get(t->last.dw0);
+	vh_feature(c, false, NVME_FID_NUM_QUEUES, 0, 0, ST(S_OK));
+	VEQ(t, le32_get(t->last.dw0), sqs, "Number of Queues read back");
 	vh_feature(c, true, NVME_FID_NUM_QUEUES, 0x00010001, 0, ST(S_OK));
 	sqs = (le32_get(t->last.dw0) & 0xffff) + 1;
 	cqs = (le32_get(t->last.dw0) >> 16) + 1;

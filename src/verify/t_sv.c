@@ -129,6 +129,8 @@ static void waiting_event(struct vt *t)
 
 	vt_doorbell(p.from, 2, 99);
 	vt_watch_silent(p.from);
+	vt_ring(p.from, 1);		/* what is wrong there is right again, or it would be found once more at the target */
+	vt_watch_silent(p.from);
 	halt(t, &p);
 	go_on(t, &p);
 	vt_finish(t, vh_aer(p.to));
