@@ -15,7 +15,7 @@
 	I("NVM21_3_3_04", "B-Q-4", SHALL, "Base 2.1 3.3", "A full CQ stops completions, and none is lost", NULL) \
 	I("NVM21_3_3_05", "B-Q-5", SHALL, "Base 2.1 3.3", "SQHD passes a slot only when its command has been fetched", NULL) \
 	I("NVM21_3_1_4_06", "B-REG-6", SHALL, "Base 2.1 3.1.4", "NSSR resets the subsystem when written with 4E564D65h, and else does nothing", NULL) \
-	I("NVM21_3_7_2_01", "B-REG-7", SHALL, "Base 2.1 3.7.2", "A function level reset returns configuration space to its defaults", NULL) \
+	I("NVM21_3_7_2_09", "B-REG-7", SHALL, "Base 2.1 3.7.2", "A function level reset returns configuration space to its defaults", NULL) \
 	I("NVM21_3_3_3_01", "B-IRQ-1", SHALL, "Base 2.1 3.3.3", "Completions raise the vector of their CQ, and none with IEN=0", NULL) \
 	I("NVM21_3_3_3_02", "B-IRQ-2", SHALL, "Base 2.1 3.3.3", "An interrupt on a masked vector is pending and is raised when the mask goes", NULL) \
 	I("NVM21_5_1_2_01", "B-EVT-1", SHALL, "Base 2.1 5.1.2", "A doorbell value out of range is reported as error event 01h", NULL) \

@@ -234,7 +234,7 @@ static void negatives(const char *name, void (*tell)(struct liar *, unsigned, co
 		enum vt_verdict v;
 		char why[WHY];
 
-		if (!vtest_lists(t->tags, "negative") || vtest_in_group(t, "BA") || vtest_in_group(t, "IO"))
+		if (!vtest_lists(t->tags, "negative") || vtest_in_group(t, "BA") || vtest_in_group(t, "BE") || vtest_in_group(t, "IO"))
 			continue;
 		v = run(&lie, t->id, why);
 		tried += v != VT_SKIP && liar.told;
