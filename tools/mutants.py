@@ -196,7 +196,7 @@ def verify(exe, args, where, limit):
     if code is None or code < 0:
         return 'hangs' if code is None else 'dies', '', '' if code is None else signal.Signals(-code).name
     refused = re.search(r'^ferry: (.*)', text, re.M)    # it could not even be looked at
-    if not first and code == 1 and refused:
+    if not first and refused:
         return 'fails', 'first look', refused.group(1)
     if not first:
         raise Trouble('ended with code %d and without a failure:\n%s' % (code, text[-2000:]))
@@ -223,16 +223,24 @@ def over_sockets(exe, clean, where):
         p = start([exe, 'serve', '-c', config(where)], log)
         try:
             until = time.monotonic() + 60
-            while not all(os.path.exists(s) for s in sockets):
-                if p.poll() is not None or time.monotonic() > until:
-                    return 'dies' if p.poll() is not None else 'hangs', '', 'serves nothing'
-                time.sleep(0.01)
-            verdict = verify(clean, ['--socket', ','.join(sockets)], where, LIMIT_S['sockets'])
-            if p.poll() is not None:
-                return 'dies', verdict[1], 'the server ended with %d' % p.returncode
-            return verdict
+            while True:
+                verdict = verify(clean, ['--socket', ','.join(sockets)], where, LIMIT_S['sockets'])
+                if 'cannot connect' not in verdict[2] or p.poll() is not None:
+                    break
+                if time.monotonic() > until:
+                    raise Trouble('the server does not listen: ' + verdict[2])
+                time.sleep(0.05)
+            return ('dies', verdict[1], 'the server ended with %d' % p.returncode) if p.poll() is not None else verdict
         finally:
             end(p)
+
+
+def row_of(build, m):
+    """What one mutant's own trouble is (it does not compile), is told in its row."""
+    try:
+        return examine(build, m)
+    except Trouble as e:
+        return {'name': m.name, 'verdict': 'trouble', 'test': '', 'said': str(e), 'seconds': 0.0}
 
 
 def examine(build, m, sockets=False):
@@ -256,11 +264,11 @@ def examine(build, m, sockets=False):
 # ---- results -------------------------------------------------------------------------------------------------------------------------
 
 def noticed(r):
-    return r['verdict'] != 'passes'
+    return r['verdict'] in ('fails', 'dies', 'hangs')
 
 
 def by_whom(r):
-    return {'fails': r['test'], 'dies': 'it dies' + (' in ' + r['test'] if r['test'] else ''), 'hangs': 'it hangs', 'passes': ''}[r['verdict']]
+    return {'fails': r['test'], 'dies': 'it dies' + (' in ' + r['test'] if r['test'] else ''), 'hangs': 'it hangs'}.get(r['verdict'], '')
 
 
 def score(results):
@@ -298,6 +306,8 @@ def wrong(m, r):
     """Why this row makes the run fail, or None."""
     if noticed(r) and m.survives:
         return 'is explained as a survivor, and %s noticed it' % by_whom(r)
+    if r['verdict'] == 'trouble':
+        return r['said'].strip().splitlines()[-1]
     if not noticed(r) and not m.survives:
         return 'survives without an explanation'
     return None
@@ -315,7 +325,7 @@ def run(mutants, args):
     if args.tap:
         print('1..%d' % (len(mutants) + 1))
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        for m, r in zip(mutants, pool.map(lambda m: examine(build, m), mutants)):
+        for m, r in zip(mutants, pool.map(lambda m: row_of(build, m), mutants)):
             why = wrong(m, r)
             bad += why is not None
             results.append(r)
