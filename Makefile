@@ -2,7 +2,7 @@
 B ?= build
 CC ?= gcc
 
-.PHONY: build check test sim sim-breaks demo bench fuzz lint clean deps
+.PHONY: build check test sim sim-breaks mutants demo bench fuzz lint clean deps
 deps:
 	@tools/deps.sh
 
@@ -33,6 +33,10 @@ sim: build
 # Every design rule broken on purpose, one build each: the simulator must notice.
 sim-breaks: deps
 	@tools/sim-breaks.sh
+
+# Our device with one defect at a time: the verifier must notice. MUTANTS='cq-*' runs some; the whole set writes docs/mutants.md.
+mutants: build
+	@tools/mutants.py --doc $(MUTANTS)
 
 bench: build
 	@$(B)/src/cmd/ferry bench $(BENCH)

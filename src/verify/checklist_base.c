@@ -13,6 +13,13 @@
 	I("NVM21_3_3_02", "B-Q-2", SHALL, "Base 2.1 3.3", "Every command is completed exactly once", NULL) \
 	I("NVM21_3_3_03", "B-Q-3", SHALL, "Base 2.1 3.3", "Several SQs may share one CQ", NULL) \
 	I("NVM21_3_3_04", "B-Q-4", SHALL, "Base 2.1 3.3", "A full CQ stops completions, and none is lost", NULL) \
+	I("NVM21_3_3_05", "B-Q-5", SHALL, "Base 2.1 3.3", "SQHD passes a slot only when its command has been fetched", NULL) \
+	I("NVM21_3_1_4_06", "B-REG-6", SHALL, "Base 2.1 3.1.4", "NSSR resets the subsystem when written with 4E564D65h, and else does nothing", NULL) \
+	I("NVM21_3_7_2_09", "B-REG-7", SHALL, "Base 2.1 3.7.2", "A function level reset returns configuration space to its defaults", NULL) \
+	I("NVM21_3_3_3_01", "B-IRQ-1", SHALL, "Base 2.1 3.3.3", "Completions raise the vector of their CQ, and none with IEN=0", NULL) \
+	I("NVM21_3_3_3_02", "B-IRQ-2", SHALL, "Base 2.1 3.3.3", "An interrupt on a masked vector is pending and is raised when the mask goes", NULL) \
+	I("NVM21_5_1_2_01", "B-EVT-1", SHALL, "Base 2.1 5.1.2", "A doorbell value out of range is reported as error event 01h", NULL) \
+	I("NVM21_5_1_2_02", "B-EVT-2", SHALL, "Base 2.1 5.1.2", "Error events are masked once reported, until the log page is read with RAE=0", NULL) \
 	I("NVM21_5_2_1_01", "B-CQ-1", SHALL, "Base 2.1 5.2.1", "Create CQ with QID 0, one in use or one beyond the number granted => 1/01h", NULL) \
 	I("NVM21_5_2_1_02", "B-CQ-2", SHALL, "Base 2.1 5.2.1", "Create CQ with QSIZE 0 or above CAP.MQES => 1/02h", NULL) \
 	I("NVM21_5_2_1_03", "B-CQ-3", SHALL, "Base 2.1 5.2.1", "Create CQ with a vector that is not there => 1/08h", NULL) \
@@ -32,6 +39,14 @@
 	I("NVM21_5_1_06", "B-ADM-6", SHALL, "Base 2.1 5.1.2", "More events requested than AERL+1 => 1/05h", NULL) \
 	I("NVM21_5_1_07", "B-ADM-7", SHALL, "Base 2.1 5.1.2", "An Asynchronous Event Request is not completed without an event", NULL) \
 	I("NVM21_5_1_08", "B-ADM-8", SHALL, "Base 2.1 5.1.12", "A log page that is not there => 1/09h", "Invalid Log Page or Invalid Field") \
+	I("NVM21_4_1_1_01", "B-ADM-9", SHALL, "Base 2.1 4.1.1", "A fused command where FUSES=0, or PSDT other than 00b in an admin command over PCIe => 0/02h", NULL) \
+	I("NVM21_5_1_09", "B-ADM-10", SHALL, "Base 2.1 1.4", "SN, MN and FR are ASCII, padded with spaces", NULL) \
+	I("NVM21_5_1_10", "B-ADM-11", SHALL, "Base 2.1 5.1.12", "LPOL: a log page read from an offset is that part of it; an offset that is no whole dword => 0/02h", NULL) \
+	I("NVM21_5_1_11", "B-ADM-12", SHALL, "Base 2.1 5.1.12", "The error log begins with the newest entry", NULL) \
+	I("NVM21_5_1_12", "B-ADM-13", SHALL, "Base 2.1 5.1.10", "Format with SES 1h leaves nothing of the namespace's data", NULL) \
+	I("NVM21_5_2_3_04", "B-DQ-4", SHALL, "Base 2.1 5.2.4", "Delete SQ completes once its commands are over", NULL) \
+	I("NVM21_5_1_25_05", "B-FT-5", SHALL, "Base 2.1 5.1.11", "SEL 001b returns the default; a reserved SEL => 0/02h", NULL) \
+	I("NVM21_5_1_25_06", "B-FT-6", SHALL, "Base 2.1 5.1.25", "SV=1 for a feature that cannot be saved => 1/0Dh", NULL) \
 	I("NVM21_5_1_25_01", "B-FT-1", SHALL, "Base 2.1 5.1.25", "A feature reads back as it was set", NULL) \
 	I("NVM21_5_1_25_02", "B-FT-2", SHALL, "Base 2.1 5.1.25", "Settings return to their default at a reset", NULL) \
 	I("NVM21_5_1_25_03", "B-FT-3", SHALL, "Base 2.1 5.1.25", "A feature that is not supported => 0/02h", NULL) \

@@ -132,6 +132,11 @@ static void one(struct vrun *run, struct vresult *r)
 	r->sequence = t->sequence;
 }
 
+static bool unexpected(enum vt_verdict v)
+{
+	return v == VT_FAIL || v == VT_ERROR || v == VT_XPASS;
+}
+
 static void tell(const struct vrun *run, const struct vresult *r)
 {
 	FILE *f = run->cfg.progress;
@@ -143,7 +148,7 @@ static void tell(const struct vrun *run, const struct vresult *r)
 		fprintf(f, "\n      %s", r->why);
 	if (r->known[0])
 		fprintf(f, "\n      known: %s", r->known);
-	if (r->verdict == VT_FAIL || r->verdict == VT_ERROR || r->verdict == VT_XPASS)
+	if (unexpected(r->verdict))
 		fprintf(f, "\n      again: ferry verify replay --seed %" PRIu64 " --id %s%s%s", run->cfg.seed, r->test->id,
 			run->cfg.replay ? " " : "", run->cfg.replay ? run->cfg.replay : "");
 	fprintf(f, "\n");
@@ -190,6 +195,8 @@ int vrun_run(struct vrun *r, struct dut *d, const struct vrun_cfg *cfg, struct e
 		one(r, one_);
 		r->count[one_->verdict]++;
 		tell(r, one_);
+		if (r->cfg.fail_fast && unexpected(one_->verdict))
+			break;
 	}
 	r->ns = vt_now_ns() - began;
 	r->commands = r->vt->submitted;

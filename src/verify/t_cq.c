@@ -218,13 +218,26 @@ static void too_many_ranges(struct vt *t)
 	vf_put(&s, VF_CDQ_CREATE_cntlid, target(t));
 	vf_put(&s, VF_CDQ_CREATE_cdqsize, (most + 1) * VT_PAGE / 4);
 	s.prp1 = le64_of(prps.iova);
+	if (mcmr == mcdqpc && (uint64_t)most * 2 * VT_PAGE < t->mmc->bytes / 2) { /* as long as is promised, and then one more */
+		struct nvme_sqe fits = s;
+		struct vmem room = vt_mem(t->mmc, most * 2 * VT_PAGE);
+
+		for (unsigned i = 0; i < most; i++) {
+			le64 a = le64_of(room.iova + (uint64_t)i * 2 * VT_PAGE);
+
+			memcpy(prps.p + 8 * i, &a, 8);
+		}
+		vf_put(&fits, VF_CDQ_CREATE_cdqsize, most * VT_PAGE / 4);
+		vt_do(t->mmc, 0, &fits, ST(S_OK));
+		vh_cdq_delete(t->mmc, (uint16_t)le32_get(t->last.dw0), ST(S_OK));
+	}
 	st = vt_do(t->mmc, 0, &s, ST(S_IF, S_38));
 	vt_reading(t, "X11 list longer than MCMR or MCDQPC", "%s", nvme_status_name(st));
 }
 
 static void bad_qt(struct vt *t)
 {
-	static const uint8_t qt[] = { 1, 2, 0x7f, 0xbf };
+	static const uint8_t qt[] = { 1, 2, 4, 8, 0x10, 0x20, 0x40, 0x7f, 0x80, 0xbf };
 
 	for (unsigned i = 0; i < ARRAY_LEN(qt); i++) {
 		struct vmem m;

@@ -76,6 +76,10 @@ static void head_outside(struct vt *t)
 	vh_await_visible(&r, 3);
 	for (unsigned i = 0; i < ARRAY_LEN(hp); i++)
 		vh_set_cdq(t->mmc, r.id, hp[i], false, 0, ST(S_IF));
+	vh_cdq_delete(t->mmc, r.id, ST(S_OK));
+	vh_cdq(t->mmc, t->mc[0]->cntlid, 64, &r, ST(S_OK)); /* an empty one, whose head is 0: 64 is the same modulo its size */
+	for (unsigned i = 0; i < ARRAY_LEN(hp); i++)
+		vh_set_cdq(t->mmc, r.id, hp[i], false, 0, ST(S_IF));
 }
 
 static void unknown_queue(struct vt *t)
@@ -143,6 +147,9 @@ static void failed_set(struct vt *t)
 	vh_set_cdq(t->mmc, r.id, r.head, true, 40, ST(S_OK));
 	vh_set_cdq(t->mmc, r.id, 99, true, 41, ST(S_IF));
 	vh_set_cdq(t->mmc, r.id, r.head, true, 99, ST(S_IF));
+	vh_scatter(t->mc[0], 1, 0, 3);
+	vh_await_visible(&r, 3);
+	vh_set_cdq(t->mmc, r.id, (r.head + 2) % 64, true, 99, ST(S_IF)); /* the head would be right */
 	vh_get_cdq(t->mmc, r.id, &hp, &tpt, &etpt, ST(S_OK));
 	VEQ(t, hp, r.head, "HP after Set Features that failed");
 	VEQ(t, tpt, 40, "TPT after Set Features that failed");
@@ -172,6 +179,28 @@ static void tail_event(struct vt *t)
 	b = vh_aer(t->mmc);
 	vh_scatter(t->mc[0], 1, 200, 4);
 	VEXPECT(t, !vh_done_soon(t, b), "a second event came from one arming");
+}
+
+/* The same event of two queues: each is told. */
+static void two_queues(struct vt *t)
+{
+	struct vring r[2];
+	uint16_t told[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		vt_io_make(t->mc[i], 1, 64);
+		r[i] = vh_logging(t->mmc, t->mc[i], 8);
+		vh_scatter(t->mc[i], 1, 0, 12);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		vh_await_visible(&r[i], 7);
+	for (unsigned i = 0; i < 2; i++) {
+		vt_finish(t, vh_aer(t->mmc));
+		VEQ(t, le32_get(t->last.dw0), 0x00000104, "DW0 of the event");
+		told[i] = (uint16_t)le32_get(t->last.dw1);
+	}
+	VEXPECT(t, (told[0] == r[0].id && told[1] == r[1].id) || (told[0] == r[1].id && told[1] == r[0].id),
+		"queues %u and %u are full, events came of %u and %u", r[0].id, r[1].id, told[0], told[1]);
 }
 
 static void event_waits(struct vt *t)
@@ -398,5 +427,6 @@ const struct vtest tests_ft[] = {
 	{ "FT-24", DUT_MMC | DUT_MEM, "EVT-07", aers_after_reset, "a reset of the MMC drops event requests without completing them", "reset event" },
 	{ "FT-25", NEED_LOG, "F-CQ-1", reserved_bits, "reserved bits of Set Features 21h", "reading" },
 	{ "FT-26", NEED_LOG, "FEAT-10", reserved_select, "reserved SEL of Get Features", "negative" },
+	{ "FT-27", NEED_LOG | DUT_MC2, "EVT-01 EVT-02", two_queues, "the same event of two queues comes twice", NULL },
 	{ .id = NULL }
 };

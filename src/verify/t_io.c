@@ -274,6 +274,104 @@ static void overlapping(struct vt *t)
 	}
 }
 
+/* Every page of data apart from the others, and a list that begins near the end of its page and goes on in another. */
+static void prp_chain(struct vt *t)
+{
+	struct vctl *c = one(t);
+	uint32_t pages = c->id.mdts && c->id.mdts < 5 ? 1u << c->id.mdts : 32, lba = NS(t)->lba;
+
+	vt_io_make(c, 1, 16);
+	for (unsigned first = 1; first < 6; first++) { /* entries in the first page of the list, its pointer included */
+		struct vmark mark = vt_mark(c);
+		struct vmem data = vt_mem(c, 2 * pages * VT_PAGE), list = vt_mem(c, VT_PAGE), next = vt_mem(c, VT_PAGE), plain;
+		uint8_t *at = list.p + VT_PAGE - 8 * first;
+		struct nvme_sqe s;
+
+		vh_write(c, 1, NS(t)->nsid, 0, pages * (VT_PAGE / lba), 40 + first, ST(S_OK));
+		vh_rw_sqe(&s, NVME_NVM_READ, NS(t)->nsid, 0, pages * (VT_PAGE / lba));
+		s.prp1 = le64_of(data.iova);
+		s.prp2 = le64_of(list.iova + VT_PAGE - 8 * first);
+		for (unsigned i = 1, n = 1; i < pages; n++, at += 8) {
+			le64 a = le64_of(n == first ? next.iova : data.iova + 2ull * i++ * VT_PAGE);
+
+			memcpy(at, &a, 8);
+			if (n == first)
+				at = next.p - 8;
+		}
+		vt_do(c, 1, &s, ST(S_OK));
+		plain = vt_mem(c, pages * VT_PAGE);
+		for (unsigned i = 0; i < pages; i++)
+			memcpy(plain.p + i * VT_PAGE, data.p + 2 * i * VT_PAGE, VT_PAGE);
+		VEXPECT(t, vh_same(&plain, pages * VT_PAGE, 40 + first), "a list with %u entries in its first page: wrong data", first);
+		vt_back(c, mark);
+	}
+}
+
+static void compare_scattered(struct vt *t)
+{
+	struct vctl *c = one(t);
+	struct vmem m = vt_mem(c, VT_PAGE), n = vt_mem(c, VT_PAGE), both = vt_mem(c, 2 * VT_PAGE);
+	uint32_t nlb = 2 * VT_PAGE / NS(t)->lba;
+	struct nvme_sqe s;
+
+	vt_io_make(c, 1, 16);
+	vh_write(c, 1, NS(t)->nsid, 0, nlb, 5, ST(S_OK));
+	vh_fill(&both, 2 * VT_PAGE, 5);
+	memcpy(m.p, both.p, VT_PAGE);
+	memcpy(n.p, both.p + VT_PAGE, VT_PAGE);
+	vh_rw_sqe(&s, NVME_NVM_COMPARE, NS(t)->nsid, 0, nlb);
+	s.prp1 = le64_of(m.iova);
+	s.prp2 = le64_of(n.iova);
+	vt_do(c, 1, &s, ST(S_OK));
+	n.p[VT_PAGE - 1] ^= 1;
+	vt_do(c, 1, &s, ST(0x285));
+}
+
+static void dsm_edges(struct vt *t)
+{
+	struct vctl *c = one(t);
+	struct nvme_dsm_range r[2] = { { .nlb = le32_of(8), .slba = le64_of(0) }, { .nlb = le32_of(8), .slba = le64_of(NS(t)->blocks - 4) } };
+	struct nvme_sqe s = { .opc = NVME_NVM_DSM, .nsid = le32_of(NS(t)->nsid), .cdw10 = le32_of(1), .cdw11 = le32_of(4) };
+	struct vmem m = vt_mem(c, VT_PAGE);
+
+	vt_io_make(c, 1, 16);
+	vh_write(c, 1, NS(t)->nsid, 0, 8, 6, ST(S_OK));
+	memcpy(m.p, r, sizeof(r));
+	vt_do_data(c, 1, &s, &m, sizeof(r), ST(S_LBA));
+	s.cdw10 = le32_of(0);
+	s.cdw11 = le32_of(3); /* hints: data that will be read and written as a whole */
+	vt_do_data(c, 1, &s, &m, sizeof(r[0]), ST(S_OK));
+	vh_read_is(c, 1, NS(t)->nsid, 0, 8, 6);
+}
+
+static void copy_edges(struct vt *t)
+{
+	struct vctl *c = one(t);
+	const struct vspan s = { 10, 8 };
+	struct vmem id;
+	unsigned mssrl;
+
+	vt_io_make(c, 1, 16);
+	vh_write(c, 1, NS(t)->nsid, NS(t)->blocks - 4, 4, 8, ST(S_OK));
+	vh_copy(c, 1, NS(t)->nsid, NS(t)->blocks - 4, &s, 1, ST(S_LBA));
+	vh_read_is(c, 1, NS(t)->nsid, NS(t)->blocks - 4, 4, 8);
+	vh_identify(c, NVME_CNS_NS, NS(t)->nsid, 0, 0, &id, ST(S_OK));
+	mssrl = le16_get(((struct nvme_id_ns *)id.p)->mssrl);
+	if (mssrl && mssrl < NS(t)->blocks / 2)
+		vh_copy(c, 1, NS(t)->nsid, NS(t)->blocks / 2, &(struct vspan){ 0, mssrl + 1 }, 1, ST(0x183));
+}
+
+static void verify(struct vt *t)
+{
+	struct vctl *c = one(t);
+
+	if (!(le16_get(c->id.oncs) & NVME_ONCS_VERIFY))
+		vt_skip(t, "ONCS: no Verify");
+	vt_io_make(c, 1, 16);
+	vh_io(c, 1, NVME_NVM_VERIFY, NS(t)->nsid, NS(t)->blocks - 8, 8, ST(S_OK));
+	vh_io(c, 1, NVME_NVM_VERIFY, NS(t)->nsid, NS(t)->blocks - 7, 8, ST(S_LBA));
+}
+
 enum { N = DUT_MEM | DUT_REGS | DUT_NS };
 const struct vtest tests_io[] = {
 	{ "IO-01", N, "B-IO-1", write_read, "what is written is read", "random" },
@@ -291,5 +389,10 @@ const struct vtest tests_io[] = {
 	{ "IO-13", N, "B-PRP-4", prp_nowhere, "PRPs that point at nothing", "negative hostile" },
 	{ "IO-14", N, "B-PRP-4", prp_loop, "a PRP list that leads back into itself", "hostile" },
 	{ "IO-15", N, "B-IO-1", overlapping, "four queues on the same blocks: no block is torn", "race" },
+	{ "IO-16", N, "B-PRP-1", prp_chain, "a PRP list that begins inside a page and goes on in another", NULL },
+	{ "IO-17", N | DUT_COMPARE, "B-IO-8", compare_scattered, "Compare of pages apart from each other", NULL },
+	{ "IO-18", N | DUT_DSM, "B-IO-2 B-IO-6", dsm_edges, "Dataset Management: a range too far, and hints", "negative" },
+	{ "IO-19", N | DUT_COPY, "B-IO-2 B-IO-7", copy_edges, "Copy: a destination too far, a range too long", "negative" },
+	{ "IO-20", N, "B-IO-2", verify, "Verify", "negative" },
 	{ .id = NULL }
 };

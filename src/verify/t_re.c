@@ -239,6 +239,58 @@ static void during_sanitize(struct vt *t)
 	vt_reading(t, "Migration Send right after a Sanitize began", "%s", nvme_status_name(st));
 }
 
+/* What one MMC holds is no business of another's reset. */
+static void other_mmc(struct vt *t)
+{
+	for (enum cov_reset k = CR_CC_EN; k <= CR_FLR; k++) {
+		struct vmem m;
+		struct vring r;
+
+		vt_fresh(t);
+		m = vt_mem(t->mmc, VT_PAGE);
+		r = load(t);
+		vh_suspend(t->mmc, target(t), 1, false, ST(S_OK));
+		aim_reset_now(t->mmc2, k);
+		vh_get_cdq(t->mmc, r.id, NULL, NULL, NULL, ST(S_OK));
+		vh_receive(t->mmc, target(t), &m, VT_PAGE, ST(S_OK));
+		vh_resume(t->mmc, target(t), ST(S_OK));
+	}
+}
+
+/* Commands are under way in the controller that is to stand still, and it is reset: Suspend ends all the same. */
+static void suspend_under_way(struct vt *t)
+{
+	struct vctl *mc = t->mc[0];
+
+	for (unsigned round = 0; round < 10; round++) {
+		struct nvme_sqe s;
+		struct vcmd *k;
+
+		vt_fresh(t);
+		vt_io_make(mc, 1, 64);
+		for (unsigned i = 0; i < 24; i++) {
+			struct vmem m = vt_mem(mc, VT_PAGE);
+
+			vh_rw_sqe(&s, NVME_NVM_READ, mc->ns[0].nsid, 8 * i, 1);
+			s.prp1 = le64_of(m.iova);
+			vt_queue(mc, 1, &s, ST_ANY);
+		}
+		vt_ring(mc, 1);
+		vt_poll(t);
+		vt_poll(t);
+		vop_init(&s, VOP_SUSPEND);
+		vf_put(&s, VF_SUSPEND_cntlid, target(t));
+		vf_put(&s, VF_SUSPEND_stype, 1);
+		k = vt_send(t->mmc, 0, &s, ST_ANY);
+		for (uint64_t n = rng_below(&t->rng, 3); n; n--)
+			vt_poll(t);
+		vt_reset(mc);
+		vt_finish(t, k);
+		vt_reset(mc);
+		vh_resume(t->mmc, target(t), ST(S_3A));
+	}
+}
+
 const struct vtest tests_re[] = {
 	{ "RE-01", NEED_CDQ | DUT_THMCS | DUT_FLR, "CDQ-21 TR-11 SUS-17 V-RE-4", mmc_kinds, "every kind of reset of the MMC ends what it held", "reset" },
 	{ "RE-02", NEED_CDQ | DUT_THMCS | DUT_FLR, "CDQ-22 SUS-16 V-RE-4 V-RE-6", mc_kinds, "every kind of reset of the MC: unsuspended, no queues; the log's queue stays", "reset" },
@@ -251,5 +303,7 @@ const struct vtest tests_re[] = {
 	{ "RE-09", NEED_MM | DUT_SANITIZE | DUT_DESTROY, "X-11", during_sanitize, "the family during a Sanitize", "destructive" },
 	{ "RE-10", NEED_LOG | DUT_THMCS | DUT_FLR, "CDQ-21 TR-11 SUS-17 V-RE-4", mmc_every_phase, "each reset of the MMC in each phase of a move", "reset stress" },
 	{ "RE-11", NEED_LOG | DUT_THMCS | DUT_FLR, "SUS-16 CDQ-22 V-RE-4 V-RE-6", mc_every_phase, "each reset of the MC in each phase of a move", "reset stress" },
+	{ "RE-12", NEED_CDQ | DUT_THMCS | DUT_MMC2, "CDQ-21 TR-11 SUS-17", other_mmc, "a reset of one MMC leaves what another holds", "reset" },
+	{ "RE-13", NEED_MM | DUT_NS, "V-RE-4 SUS-16", suspend_under_way, "a reset of the MC while Suspend waits for it", "reset race" },
 	{ .id = NULL }
 };

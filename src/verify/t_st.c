@@ -127,6 +127,9 @@ static void first_again(struct vt *t)
 	set(t, &p, FIRST, 0, 48, ST(S_OK));
 	set(t, &p, LAST, 48, 0, ST(S_IF));
 	VEQ(t, queues_of(t, p.to), 0, "queues out of a sequence that was begun anew");
+	set(t, &p, FIRST, 0, p.len, ST(S_OK));
+	set(t, &p, FIRST, 0, 48, ST(S_OK)); /* what came before is gone: the rest of it cannot complete this one */
+	set(t, &p, LAST, p.len, 0, ST(S_IF, S_SEQ));
 	set(t, &p, FIRST, 0, 48, ST(S_OK));
 	set(t, &p, LAST, 48, p.len - 48, ST(S_OK));
 	works(t, &p);
@@ -161,6 +164,18 @@ static void mismatch(struct vt *t)
 		vh_set(t->mmc, p.to->cntlid, ONLY, 0, 1, 0, &p.image, p.len / 4, ST(S_IF));
 	p.image.p[32] = 1; /* VSS without CSUUIDI */
 	set(t, &p, ONLY, 0, p.len, ST(S_IF));
+	p.image.p[32] = 0;
+	p.image.p[16] += 2; /* the part is said, and sent, longer than its queues are */
+	set(t, &p, ONLY, 0, p.len + 8, ST(S_IF));
+	p.image.p[16] -= 2;
+	if (vh_uuids(t->mmc)) {
+		uint64_t minus = htole64(0 - (uint64_t)p.image.p[16]); /* both parts together: nothing, modulo 2^64 */
+		struct vmem copy = vt_mem(t->mmc, p.len);
+
+		memcpy(copy.p, p.image.p, p.len);
+		memcpy(copy.p + 32, &minus, 8);
+		vh_set(t->mmc, p.to->cntlid, ONLY, 1, 1, 0, &copy, p.len / 4, ST(S_IF));
+	}
 	VEQ(t, queues_of(t, p.to), 0, "queues of the target");
 }
 
@@ -226,6 +241,9 @@ static void gap(struct vt *t)
 	vt_reading(t, "a piece that leaves a gap", "%s", nvme_status_name(st));
 	if (st == S_OK) /* then the gap must be noticed at the end, or the state would be made up */
 		set(t, &p, LAST, 80, p.len - 80, ST(S_IF, S_SEQ));
+	set(t, &p, FIRST, 0, 72, ST(S_OK)); /* head and tail of a queue: zeroes there would be a good image */
+	if (set(t, &p, LAST, 76, p.len - 76, ST(S_OK, S_IF, S_SEQ)) == S_OK)
+		vt_fail(t, "an image was taken of which four bytes were never sent");
 	VEQ(t, queues_of(t, p.to), 0, "queues of the target");
 }
 
@@ -398,7 +416,7 @@ static void round_trip(struct vt *t)
  * and put back. */
 static struct { uint8_t image[256 << 10]; uint32_t len; } own_;
 
-static void keep_own(struct vt *t, struct vctl *c)
+void vsv_keep_own(struct vt *t, struct vctl *c)
 {
 	struct vmem m;
 
@@ -411,7 +429,7 @@ static void keep_own(struct vt *t, struct vctl *c)
 	vt_fresh(t);
 }
 
-static void put_back(struct vt *t, struct vctl *c)
+void vsv_put_back(struct vt *t, struct vctl *c)
 {
 	struct vmem m, id;
 
@@ -433,13 +451,13 @@ static void vendor_round_trip(struct vt *t)
 
 	if (!vh_uuids(t->mmc))
 		vt_skip(t, "no vendor format is listed");
-	keep_own(t, t->mc[1]);
+	vsv_keep_own(t, t->mc[1]);
 	p = prepare(t);
 	len = vh_image(t->mmc, p.from, 1, 1, &image);
 	vh_set(t->mmc, p.to->cntlid, ONLY, 1, 1, 0, &image, len / 4, ST(S_OK));
 	vh_image(t->mmc, p.to, 1, 0, &again);
 	VEXPECT(t, !memcmp(again.p + 48, p.image.p + 48, p.len - 48), "the NVMe part read back differs");
-	put_back(t, p.to);
+	vsv_put_back(t, p.to);
 }
 
 /* A vendor's part whose meaning we know (docs/stream.md): the admin queue goes on where it was, and the guest reads the controller it knew. */
@@ -458,7 +476,7 @@ static void vendor_admin(struct vt *t)
 		if (!f.p[1] || memcmp(f.p + 2 + 2 * f.p[0], known, 16))
 			vt_skip(t, "the vendor format at index 1 is not one we know");
 		if (!n)
-			keep_own(t, t->mc[1]);
+			vsv_keep_own(t, t->mc[1]);
 		for (unsigned i = 0; i < n; i++)
 			vh_feature(t->mc[0], false, NVME_FID_TEMP, 0, 0, ST(S_OK));
 		p = prepare(t);
@@ -468,6 +486,7 @@ static void vendor_admin(struct vt *t)
 		memcpy(p.to->acq.p, p.from->acq.p, p.to->acq.len);
 		memcpy(p.to->asq.p, p.from->asq.p, p.to->asq.len);
 		p.to->sq[0].tail = p.from->sq[0].tail;
+		p.to->sq[0].rung = p.from->sq[0].rung;
 		p.to->sq[0].head = p.from->sq[0].head;
 		p.to->cq[0].head = p.from->cq[0].head;
 		p.to->cq[0].phase = p.from->cq[0].phase;
@@ -479,7 +498,7 @@ static void vendor_admin(struct vt *t)
 		vh_write(p.to, 1, p.to->ns[0].nsid, 9, 1, 77, ST(S_OK));
 		vh_read_is(p.to, 2, p.to->ns[0].nsid, 9, 1, 77);
 	}
-	put_back(t, t->mc[1]);
+	vsv_put_back(t, t->mc[1]);
 }
 
 /* The first completion after the move, at every position of a ring of 8. */
@@ -566,6 +585,70 @@ static void huge(struct vt *t)
 	vt_do(t->mmc, 0, &s, ST(S_IF, S_38, S_XFER));
 	vf_put(&s, VF_SET_STATE_numd, 0x40000001); /* times four it wraps to 4 */
 	vt_do(t->mmc, 0, &s, ST(S_IF, S_38, S_XFER));
+	vf_put(&s, VF_SET_STATE_seqind, FIRST); /* and as a first piece four bytes would be fine */
+	vt_do(t->mmc, 0, &s, ST(S_IF, S_38, S_XFER));
+}
+
+/* A sequence belongs to the MMC that began it. */
+static void other_mmc(struct vt *t)
+{
+	struct pair p = prepare(t);
+	struct vmem m = vt_mem(t->mmc2, VT_PAGE);
+
+	set(t, &p, FIRST, 0, 48, ST(S_OK));
+	memcpy(m.p, p.image.p + 48, p.len - 48);
+	vh_set(t->mmc2, p.to->cntlid, LAST, 1, 0, 48, &m, (p.len - 48) / 4, ST(S_SEQ, S_IF, S_1F));
+	VEQ(t, queues_of(t, p.to), 0, "queues of the target");
+	set(t, &p, LAST, 48, p.len - 48, ST(S_OK));
+	works(t, &p);
+}
+
+/* Refused or taken, but never by half: a target whose entry sizes let it make the CQs of an image and not its SQs. */
+static void all_or_nothing(struct vt *t)
+{
+	struct pair p = prepare(t);
+
+	vh_resume(t->mmc, p.to->cntlid, ST(S_OK));
+	vt_reset(p.to);
+	vt_reg_put(p.to, NVME_REG_CC, 4, NVME_CC_EN | 4 << NVME_CC_IOCQES_SHIFT);
+	vh_suspend(t->mmc, p.to->cntlid, 1, false, ST(S_OK));
+	if (set(t, &p, ONLY, 0, p.len, ST_ANY) != S_OK)
+		VEQ(t, queues_of(t, p.to), 0, "queues of a target that refused its image");
+}
+
+/* Completions the host has not read go with the state, and the ring is as full at the target as it was. */
+static void unread(struct vt *t)
+{
+	struct pair p = { t->mc[0], t->mc[1] };
+	struct nvme_sqe s = { .opc = NVME_NVM_FLUSH, .nsid = le32_of(p.from->ns[0].nsid) };
+	struct vcmd *k[13];
+
+	vt_cq_make(p.from, 1, 8, ST(S_OK));
+	vt_sq_make(p.from, 1, 1, 32, ST(S_OK));
+	vt_cq_make(p.from, 2, 8, ST(S_OK));
+	vt_sq_make(p.from, 2, 2, 8, ST(S_OK));
+	for (unsigned i = 0; i < 5; i++)
+		vt_do(p.from, 1, &s, ST(S_OK));
+	p.from->cq[1].hold = true;
+	for (unsigned i = 0; i < 4; i++)
+		k[i] = vt_send(p.from, 1, &s, ST(S_OK));
+	vt_watch_silent(p.from);
+	vh_suspend(t->mmc, p.from->cntlid, 1, false, ST(S_OK));
+	vh_suspend(t->mmc, p.to->cntlid, 1, false, ST(S_OK));
+	p.len = vh_image(t->mmc, p.from, 1, 0, &p.image);
+	VEQ(t, le16_get(vh_state_cq(&p.image, 0)->head), 5, "IOCQHP with four completions unread");
+	VEQ(t, le16_get(vh_state_cq(&p.image, 0)->tail), 1, "IOCQTP with four completions unread");
+	set(t, &p, ONLY, 0, p.len, ST(S_OK));
+	vh_adopt(p.to, p.from);
+	vh_resume(t->mmc, p.to->cntlid, ST(S_OK));
+	vt_watch_silent(p.to);
+	for (unsigned i = 4; i < ARRAY_LEN(k); i++)
+		k[i] = vt_queue(p.to, 1, &s, ST(S_OK));
+	vt_ring(p.to, 1);
+	vt_watch_silent(p.to);
+	p.to->cq[1].hold = false;
+	for (unsigned i = 0; i < ARRAY_LEN(k); i++)
+		vt_finish(t, k[i]);
 }
 
 enum { NEED = NEED_MM | DUT_MC2 | DUT_NS };
@@ -601,5 +684,8 @@ const struct vtest tests_st[] = {
 	{ "ST-29", NEED, "SCS-11", bad_cntlid, "controllers that are not there, and the MMC", "negative" },
 	{ "ST-30", NEED, "SCS-14", huge, "NUMD whose bytes do not fit into 32 bits", "negative hostile" },
 	{ "ST-31", NEED, "SCS-19 E2E-12", vendor_admin, "a vendor's part we know: admin queue and identity go on", NULL },
+	{ "ST-32", NEED | DUT_MMC2, "V-ST-15", other_mmc, "another MMC cannot go on with a sequence", "negative" },
+	{ "ST-33", NEED, "SCS-15", all_or_nothing, "an image that cannot be installed leaves nothing", NULL },
+	{ "ST-34", NEED, "SCS-01 SCS-20 GCS-08", unread, "completions that nobody has read", NULL },
 	{ .id = NULL }
 };

@@ -300,6 +300,54 @@ static void disabled(struct vt *t)
 	vt_reset(t->mc[0]);
 }
 
+/* The queue goes with Suspend's completion, not before: what was under way is in the ring. */
+static void deleted_last(struct vt *t)
+{
+	struct vctl *mc = t->mc[0];
+
+	for (unsigned round = 0; round < 6; round++) {
+		struct vcmd *k[32];
+		struct vring r;
+		uint8_t named[32] = { 0 };
+		struct ventry e;
+		struct vmem m;
+
+		vt_fresh(t);
+		vt_io_make(mc, 1, 64);
+		r = vh_logging(t->mmc, mc, 128);
+		m = vt_mem(mc, VT_PAGE);
+		for (unsigned i = 0; i < ARRAY_LEN(k); i++) {
+			struct nvme_sqe s;
+
+			vh_rw_sqe(&s, NVME_NVM_WRITE, NSID(t), 2 * i, 1);
+			s.prp1 = le64_of(m.iova);
+			k[i] = vt_queue(mc, 1, &s, ST(S_OK));
+		}
+		vt_ring(mc, 1);
+		vt_wait(t, k[rng_below(&t->rng, 8)]);
+		vh_suspend(t->mmc, target(t), 1, true, ST(S_OK));
+		vt_reap_now(mc);
+		while (vh_next(&r, &e))
+			for (unsigned i = 0; i < ARRAY_LEN(k) && e.lbacir == 0; i++)
+				named[i] |= 2 * i - e.slba < e.nlb;
+		for (unsigned i = 0; i < ARRAY_LEN(k); i++)
+			VEXPECT(t, !k[i]->done || named[i], "a Write of LBA %u was completed before the suspension and is not in the log", 2 * i);
+		resume(t);
+		finish(t, k, ARRAY_LEN(k));
+	}
+}
+
+static void deleted_later(struct vt *t)
+{
+	struct vring r = vh_logging(t->mmc, t->mc[0], 64);
+
+	suspend(t);
+	vh_get_cdq(t->mmc, r.id, NULL, NULL, NULL, ST(S_OK));
+	vh_suspend(t->mmc, target(t), 1, true, ST(S_OK));
+	vh_get_cdq(t->mmc, r.id, NULL, NULL, NULL, ST(S_37));
+	resume(t);
+}
+
 static void notification_dudmq(struct vt *t)
 {
 	struct vring r = vh_logging(t->mmc, t->mc[0], 64);
@@ -457,6 +505,8 @@ const struct vtest tests_su[] = {
 	{ "SU-18", NEED_CDQ, "SUS-12", notification_dudmq, "DUDMQ=1 with a notification", "reading" },
 	{ "SU-19", NEED_CDQ, "RING-08", not_logging, "the suspended entry when logging is off", "reading" },
 	{ "SU-20", NEED_MM | DUT_NS, "SUS-02 SUS-06 SUS-07", cycles, "300 times, commands under way", "stress random" },
+	{ "SU-21", NEED_LOG, "SUS-10 SUS-13", deleted_last, "DUDMQ=1 with writes under way: each is in the log before its queue goes", "race" },
+	{ "SU-22", NEED_LOG, "SUS-10", deleted_later, "DUDMQ=1 for a controller that is suspended already", NULL },
 	{ .id = NULL }
 };
 

@@ -260,6 +260,110 @@ static void scattered(struct vt *t)
 	}
 }
 
+/* One command into pages apart from each other, far apart. */
+static void far_apart(struct vt *t)
+{
+	static const unsigned page[] = { 0, 1, 67, 200, 330, 455, 456, 600 };
+	struct vctl *mc = t->mc[0];
+	struct vmem m, list;
+	struct nvme_sqe s;
+	struct vdirty v;
+
+	begin(t);
+	m = vt_mem(mc, 601 * VT_PAGE);
+	list = vt_mem(mc, VT_PAGE);
+	for (unsigned i = 1; i < ARRAY_LEN(page); i++) {
+		le64 a = le64_of(m.iova + (uint64_t)page[i] * VT_PAGE);
+
+		memcpy(list.p + 8 * (i - 1), &a, 8);
+	}
+	vh_rw_sqe(&s, NVME_NVM_READ, mc->ns[0].nsid, 0, ARRAY_LEN(page) * (VT_PAGE / mc->ns[0].lba));
+	s.prp1 = le64_of(m.iova);
+	s.prp2 = le64_of(list.iova);
+	vt_do(mc, 1, &s, ST(S_OK));
+	vh_dirty(t->mmc, mc, 64 * KIB, &v);
+	for (unsigned i = 0; i < ARRAY_LEN(page); i++)
+		vh_expect_dirty(t, &v, mc, &(struct vmem){ NULL, m.iova + (uint64_t)page[i] * VT_PAGE, VT_PAGE }, "one of the pages of a Read");
+}
+
+static void two_ranges(struct vt *t)
+{
+	struct vctl *mc = t->mc[0];
+	struct vmem m = vt_mem(mc, 2 * VT_PAGE), n = vt_mem(mc, 2 * VT_PAGE);
+	unsigned g = t->mmc->id.minmrtg;
+	struct vrange r[2] = { { m.iova, 2 }, { n.iova, 2 } };
+	struct vdirty v;
+	struct nvme_sqe s;
+
+	if (g || le16_get(t->mmc->id.cmmrtd) < 2)
+		vt_skip(t, "two ranges of two pages cannot be tracked");
+	vt_io_make(mc, 1, 64);
+	vh_track(t->mmc, target(t), true, 0, r, 2, ST(S_OK));
+	vh_rw_sqe(&s, NVME_NVM_READ, mc->ns[0].nsid, 0, VT_PAGE / mc->ns[0].lba);
+	for (unsigned i = 0; i < 2; i++) {
+		s.prp1 = le64_of((i ? n : m).iova + VT_PAGE);
+		vt_do(mc, 1, &s, ST(S_OK));
+	}
+	vh_dirty(t->mmc, mc, 4096, &v);
+	vh_expect_dirty(t, &v, mc, &(struct vmem){ NULL, m.iova + VT_PAGE, VT_PAGE }, "a page of the first range");
+	vh_expect_dirty(t, &v, mc, &(struct vmem){ NULL, n.iova + VT_PAGE, VT_PAGE }, "a page of the second range");
+}
+
+static void other_mmc(struct vt *t)
+{
+	struct vmem m = vt_mem(t->mmc2, VT_PAGE), d;
+	struct vdirty v;
+
+	begin(t);
+	d = dirty_pages(t, 4);
+	vh_receive(t->mmc2, target(t), &m, VT_PAGE, ST(S_1F, S_IF));
+	vh_track(t->mmc2, target(t), false, 0, NULL, 0, ST(S_1F, S_IF, S_OK)); /* "does not track it" is a success too */
+	vh_dirty(t->mmc, t->mc[0], 64 * KIB, &v);
+	vh_expect_dirty(t, &v, t->mc[0], &d, "data of a Read, while another MMC asked for it and stopped it");
+}
+
+/* A report with SUSP is the last: whoever has it goes on to the next thing. */
+static void susp_is_last(struct vt *t)
+{
+	struct vctl *mc = t->mc[0];
+
+	for (unsigned round = 0; round < 12; round++) {
+		struct vmark mark;
+		struct vcmd *k[24], *s_;
+		struct nvme_sqe s;
+		struct vdirty v;
+
+		vt_fresh(t);
+		begin(t);
+		mark = vt_mark(mc);
+		for (unsigned i = 0; i < ARRAY_LEN(k); i++) {
+			struct vmem m = vt_mem(mc, VT_PAGE);
+
+			vh_rw_sqe(&s, NVME_NVM_READ, mc->ns[0].nsid, 8 * i, VT_PAGE / mc->ns[0].lba);
+			s.prp1 = le64_of(m.iova);
+			k[i] = vt_queue(mc, 1, &s, ST(S_OK));
+		}
+		vt_ring(mc, 1);
+		vt_wait(t, k[rng_below(&t->rng, 8)]);
+		vop_init(&s, VOP_SUSPEND);
+		vf_put(&s, VF_SUSPEND_cntlid, target(t));
+		vf_put(&s, VF_SUSPEND_stype, 1);
+		s_ = vt_send(t->mmc, 0, &s, ST(S_OK));
+		vh_dirty(t->mmc, mc, 64 * KIB, &v);
+		if (v.susp) {
+			vt_finish(t, s_);
+			vh_dirty(t->mmc, mc, 64 * KIB, &v);
+			VEQ(t, v.pages, 0, "pages written after a report with SUSP=1");
+		} else {
+			vt_finish(t, s_);
+		}
+		vh_resume(t->mmc, target(t), ST(S_OK));
+		for (unsigned i = 0; i < ARRAY_LEN(k); i++)
+			vt_finish(t, k[i]);
+		vt_back(mc, mark);
+	}
+}
+
 enum { NEED = NEED_TRACK | DUT_NS };
 const struct vtest tests_tr[] = {
 	{ "TR-01", NEED, "TR-01 TR-04 TR-07", complete, "data, Identify data and completion queues are all reported", NULL },
@@ -277,5 +381,9 @@ const struct vtest tests_tr[] = {
 	{ "TR-13", NEED, "TR-07", coarse, "a coarse granularity", NULL },
 	{ "TR-14", NEED, "TR-01", log_page_data, "log page data is reported", NULL },
 	{ "TR-15", NEED, "TR-01 TR-03", scattered, "scattered pages, buffers of random size", "random" },
+	{ "TR-16", NEED, "TR-01 TR-03", far_apart, "one command into pages far apart", NULL },
+	{ "TR-17", NEED, "TR-01 TR-12", two_ranges, "two ranges", NULL },
+	{ "TR-18", NEED | DUT_MMC2, "TR-10", other_mmc, "another MMC neither reads nor ends it", "negative" },
+	{ "TR-19", NEED, "TR-05 TR-06", susp_is_last, "nothing comes after a report with SUSP", "race" },
 	{ .id = NULL }
 };

@@ -222,6 +222,30 @@ static void dealloc_truth(struct vt *t)
 	VEXPECT(t, !dealloc, "the last entry of a block that was written says that it was deallocated");
 }
 
+/* Zeroes that were written are data, unless the controller gave the blocks back as well. */
+static void zeroes_truth(struct vt *t)
+{
+	struct vring r = begin(t, 256);
+	struct vctl *mc = t->mc[0];
+	struct nvme_sqe s;
+	struct vmem m = vt_mem(mc, VT_PAGE);
+	bool dealloc;
+
+	vh_write(mc, 1, NSID(t), 0, 64, 9, ST(S_OK));
+	vh_covered(&r, MNSID(t), 0, 64, NULL);
+	vh_io(mc, 1, NVME_NVM_WRITE_ZEROES, NSID(t), 0, 64, ST(S_OK));
+	vh_covered(&r, MNSID(t), 0, 64, &dealloc);
+	if (!dealloc)
+		return;
+	vop_init(&s, VOP_LBA_STATUS);
+	s.nsid = le32_of(NSID(t));
+	vf_put(&s, VF_LBA_STATUS_atype, 2);
+	vf_put(&s, VF_LBA_STATUS_mndw, 1023);
+	vf_put(&s, VF_LBA_STATUS_rl, 64);
+	vt_do_data(mc, 0, &s, &m, VT_PAGE, ST(S_OK));
+	VEXPECT(t, !m.p[0], "zeroes were logged as deallocated, and Get LBA Status calls them allocated");
+}
+
 static void copy(struct vt *t)
 {
 	static const struct vspan span[] = { { 100, 8 }, { 300, 4 } };
@@ -627,5 +651,6 @@ const struct vtest tests_ts[] = {
 	{ "TS-30", NEED_LOG | DUT_FORMAT | DUT_DESTROY, "V-TS-9 RING-12", format, "Format by the logged controller covers the namespace", "destructive" },
 	{ "TS-31", NEED_LOG | DUT_COPY, "RING-16", copy_readable, "the entry of a Copy comes when its destination can be read", "race" },
 	{ "TS-32", NEED_LOG | DUT_DSM, "RING-16", dealloc_readable, "the entry of a Deallocate comes when it has been done", "race" },
+	{ "TS-33", NEED_LOG | DUT_WZ | DUT_RALBAS, "RING-24", zeroes_truth, "zeroes are called deallocated only if they are", NULL },
 	{ .id = NULL }
 };

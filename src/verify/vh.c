@@ -11,6 +11,9 @@ unsigned vh_cdq(struct vctl *mmc, uint16_t cntlid, uint32_t slots, struct vring 
 	struct nvme_sqe s;
 	unsigned st;
 
+	for (uint32_t i = 0; i < slots; i++) /* the host clears the phase; what an entry says of the rest is the controller's */
+		memset(m.p + 32 * i, 0xa5, 31);
+
 	vop_init(&s, VOP_CDQ_CREATE);
 	vf_put(&s, VF_CDQ_CREATE_pc, 1);
 	vf_put(&s, VF_CDQ_CREATE_cntlid, cntlid);
@@ -536,6 +539,7 @@ void vh_dirty(struct vctl *mmc, struct vctl *mc, uint32_t bytes, struct vdirty *
 	struct vt *t = mmc->t;
 	struct vmem m = vt_mem(mmc, bytes);
 	struct nvme_tracked h;
+	bool said_more = false;
 
 	memset(v, 0, sizeof(*v));
 	do {
@@ -546,6 +550,8 @@ void vh_dirty(struct vctl *mmc, struct vctl *mc, uint32_t bytes, struct vdirty *
 		VEQ(t, le16_get(h.cntlid), mc->cntlid, "CNTLID in Track Receive");
 		VEXPECT(t, le32_get(h.ntmcd) <= (bytes - 16) / 16, "NTMCD %u does not fit into %u bytes", le32_get(h.ntmcd), bytes);
 		VEXPECT(t, le32_get(h.ntmcd) || !(h.attrb & 1), "NTMCD is 0 and MTR is 1");
+		VEXPECT(t, le32_get(h.ntmcd) || !said_more, "MTR was 1 and nothing more came");
+		said_more = h.attrb & 1;
 		VEXPECT(t, le16_get(h.rpmpg) <= 30, "RPMPG is %u", le16_get(h.rpmpg));
 		for (uint32_t i = 0; i < le32_get(h.ntmcd); i++) {
 			struct nvme_tracked_range d;

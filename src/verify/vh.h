@@ -70,6 +70,10 @@ struct nvme_state_cq *vh_state_cq(const struct vmem *image, unsigned i);
 /* The queues, memory and commands that are out go with the state: from now on they are `to`'s. */
 void vh_adopt(struct vctl *to, struct vctl *from);		/* memory too, but for the admin queues */
 
+/* A vendor's part may change for good what a controller calls itself: the state of one that is to be overwritten is kept, and put back. */
+void vsv_keep_own(struct vt *, struct vctl *);
+void vsv_put_back(struct vt *, struct vctl *);
+
 /* ---- I/O. Data carries its seed and place, so that whoever reads it knows which write it was. */
 void vh_fill(struct vmem *, uint32_t len, uint64_t seed);
 bool vh_same(const struct vmem *, uint32_t len, uint64_t seed);

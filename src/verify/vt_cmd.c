@@ -182,9 +182,24 @@ static void judge(struct vt *t, struct vcmd *k)
 	}
 }
 
+/* What SQHD has passed belongs to the host again: it is overwritten at once, so that a device that tells before it has fetched runs into
+ * a command that nobody sent. */
+static void free_slots(struct vctl *c, unsigned sqid, unsigned sqhd)
+{
+	struct vsq *q = &c->sq[sqid];
+	unsigned freed = (sqhd + q->size - q->head) % q->size, sent = (q->rung + q->size - q->head) % q->size;
+
+	if (sqhd >= q->size)
+		vt_fail(c->t, "%s: SQHD %u, but SQ %u has %u entries", c->name, sqhd, sqid, q->size);
+	if (freed > sent)
+		vt_fail(c->t, "%s: SQHD of SQ %u goes from %u to %u, the tail doorbell is at %u", c->name, sqid, q->head, sqhd, q->rung);
+	for (; q->head != sqhd; q->head = (uint16_t)((q->head + 1) % q->size))
+		memset(q->m.p + 64u * q->head, 0xff, 64);
+}
+
 static void match(struct vctl *c, struct vcq *q, const struct nvme_cqe *e)
 {
-	unsigned cid = le16_get(e->cid), sqid = le16_get(e->sqid), sqhd = le16_get(e->sqhd);
+	unsigned cid = le16_get(e->cid), sqid = le16_get(e->sqid);
 	struct vcmd *k = cid < VT_CMDS ? &c->t->cmd[cid] : NULL;
 
 	if (c->t->quiet_watch && c->t->frozen == c)
@@ -194,9 +209,7 @@ static void match(struct vctl *c, struct vcq *q, const struct nvme_cqe *e)
 		vt_fail(c->t, "%s posted a completion in CQ %u for SQ %u CID %u, which is not out", c->name, q->qid, sqid, cid);
 	if (c->sq[sqid].cqid != q->qid)
 		vt_fail(c->t, "%s posted the completion of SQ %u in CQ %u, not in CQ %u", c->name, sqid, q->qid, c->sq[sqid].cqid);
-	if (sqhd >= c->sq[sqid].size)
-		vt_fail(c->t, "%s: SQHD %u, but SQ %u has %u entries", c->name, sqhd, sqid, c->sq[sqid].size);
-	c->sq[sqid].head = (uint16_t)sqhd;
+	free_slots(c, sqid, le16_get(e->sqhd));
 	k->cqe = *e;
 	k->done = true;
 	k->order = ++c->t->order;
