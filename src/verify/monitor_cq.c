@@ -81,7 +81,7 @@ static uint64_t record(struct ctrl *c, const struct mcq *q, const struct nvme_cq
 
 static void judge_place(struct ctrl *c, struct mcq *q, const struct msq *sq, uint64_t uid)
 {
-	if (c->suspended)
+	if (ctrl_still(c))
 		mon_break(c, RULE_SUSP_CQE, uid, "CQ %u", q->qid);
 	if (!c->blurred && (q->tail + 1u) % q->size == q->head)
 		mon_break(c, RULE_CQ_OVER, uid, "CQ %u of %u: head %u, slot %u", q->qid, q->size, q->head, q->tail);

@@ -74,6 +74,10 @@ void ctrl_reset(struct ctrl *c, bool sure)
 void ctrl_resumed(struct ctrl *c)
 {
 	c->suspended = false;
+	/* What was announced before the standstill may be announced again: its signal may have been lost on the way. */
+	for (unsigned i = 0; i < c->cqs; i++)
+		if (c->cq[i] && c->cq[i]->ien && c->cq[i]->iv < MON_VECTORS)
+			c->vec[c->cq[i]->iv].allowed = MAX(c->vec[c->cq[i]->iv].allowed, (uint64_t)1);
 	for (unsigned i = 0; i < c->sqs; i++)
 		if (c->sq[i])
 			queue_fetch(c, c->sq[i]);

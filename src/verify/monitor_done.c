@@ -131,13 +131,13 @@ static void did_suspend(struct ctrl *c, struct cmd *k)
 
 	if (nvme_migration_send_stype(&k->sqe) != NVME_STYPE_SUSPEND)
 		return;
-	/* What the controller did before this completion must not be held against it, so everything is looked at first. */
+	/* What the controller did before this completion must not be held against it: what it put into memory and signalled is looked at
+	 * now; what it said by message is told by its place in the stream (we may be in the middle of a message of that very lane). */
 	if (mc && mc != c) {
 		c->m->scanning = true;
-		ctrl_scan(mc);
 		LIST_EACH(&c->m->lanes, l)
 			if (LIST_ENTRY(l, struct lane, link)->c == mc)
-				flow_drain(LIST_ENTRY(l, struct lane, link));
+				flow_mark(LIST_ENTRY(l, struct lane, link));
 		ctrl_scan(mc);
 		c->m->scanning = scanning;
 		mc->suspended = true;

@@ -138,6 +138,7 @@ struct ctrl {
 	bool enabled, blurred;			/* blurred: doorbells can be rung unseen */
 	bool in_scan;				/* its entries are being taken */
 	bool suspended;
+	bool older;				/* what is being looked at was said before that */
 	uint16_t suspended_by;			/* that controller's number */
 	uint64_t resume_uid;			/* a Resume that is out and may have begun to work */
 	unsigned stride;			/* of doorbells, bytes */
@@ -186,6 +187,7 @@ struct half {					/* one direction: what its sender says */
 	bool open, eof, want_out, no_in;
 	bool parked;				/* it hung up while we do not read it */
 	bool raw;				/* framing is lost: bytes pass unread */
+	uint64_t older;				/* place in the stream: what begins before it was said before the controller was suspended */
 	struct pending *pend;			/* asked by this sender, not answered: a ring, oldest first */
 	unsigned first, count;
 	bool forgot;				/* too many: replies are no longer judged */
@@ -229,7 +231,7 @@ struct ctrl *mon_ctrl_by_cntlid(struct monitor *, uint16_t cntlid);	/* NULL */
 
 /* monitor_flow.c */
 bool flow_pump(struct lane *, unsigned from);	/* moves what there is in one direction; true if anything */
-void flow_drain(struct lane *);			/* everything the server has said and signalled so far, before another lane's word counts */
+void flow_mark(struct lane *);			/* what the server has said so far, read or not, is older than another lane's word */
 void flow_end(struct lane *);			/* ends the session */
 void flow_hung_up(struct lane *, unsigned which);
 
@@ -262,6 +264,8 @@ void ctrl_reset(struct ctrl *, bool sure);	/* queues and commands are gone; sure
 void ctrl_resumed(struct ctrl *);		/* it may fetch again */
 void ctrl_scan(struct ctrl *);			/* looks for what appeared in memory */
 void ctrl_irq(struct ctrl *, uint32_t vector, uint64_t signals);
+/* Nothing may come from it: it is suspended, and what is being looked at is not older than that. */
+static inline bool ctrl_still(const struct ctrl *c) { return c->suspended && !c->older; }
 static inline bool ctrl_judged(const struct ctrl *c) { return c->sure && !c->blurred; }
 
 /* monitor_queue.c */

@@ -536,6 +536,61 @@ TEST(done_before_the_suspend)
 	EXPECT_EQ(monitor_stats(r->m)->broken[RULE_SUSP_IRQ], 1);
 }
 
+/* The same, found in the middle of a message on the suspended controller's own lane; and what it does afterwards is held against it. */
+TEST(found_by_its_own_message)
+{
+	struct mport *mc, *mmc;
+	struct nvme_cqe e;
+	struct nvme_sqe s = mig_send(NVME_MIG_SUSPEND);
+	struct vuser_region_access a = { le64_of(NVME_REG_DOORBELLS + 4 * 3), le32_of(0), le32_of(4) };
+	struct { struct vuser_hdr h; struct vuser_region_access a; le32 v; } msg = {
+		{ le16_of(0x7000), le16_of(VUSER_REGION_WRITE), le32_of(sizeof(msg)), le32_of(VUSER_NO_REPLY), le32_of(0) }, a, le32_of(1) };
+	uint64_t one = 1;
+
+	MRIG(r, false);
+	mc = &r->p[1], mmc = &r->p[0];
+	flushes(mc, 1);
+	s.cid = le16_of(0x700);
+	mr_submit(mmc, 0, &s);
+	mr_done(mc, 1, 0x1000, 0, 0);
+	/* The client's message comes first in the set, so the signal is still unread when the Suspend's completion is found. */
+	EXPECT_EQ(send(mc->client, &msg, sizeof(msg), MSG_NOSIGNAL), sizeof(msg));
+	EXPECT_EQ(write(mc->fire[1], &one, 8), 8);
+	e = mr_cqe(mmc, 0, 0, 0x700, 0, 0);
+	memcpy(mmc->mem + mr_cq(0) + 16u * mmc->cq_tail[0], &e, sizeof(e));
+	mr_pump(r);
+	EXPECT_CLEAN(r);
+	EXPECT_EQ(monitor_stats(r->m)->interrupts, 1);
+	mr_raise(mc, 1);
+	EXPECT_EQ(monitor_stats(r->m)->broken[RULE_SUSP_IRQ], 1);
+}
+
+/* By message: what was sent before is told from what was sent after by its place in the stream, also when all of it waits together. */
+TEST(said_before_the_suspend)
+{
+	struct nvme_sqe s = mr_rw(NVME_NVM_READ, 5, MR_DATA, 1), susp = mig_send(NVME_MIG_SUSPEND);
+	struct { struct vuser_hdr h; struct vuser_dma_access a; uint8_t data[512]; } before = {
+		{ le16_of(0x7001), le16_of(VUSER_DMA_WRITE), le32_of(sizeof(before)), le32_of(0), le32_of(0) }, { le64_of(MR_DATA), le64_of(512) }, { 0 } };
+	struct mport *mc, *mmc;
+	struct nvme_cqe e;
+
+	MRIG(r, true);
+	mc = &r->p[1], mmc = &r->p[0];
+	mr_submit(mc, 1, &s);
+	susp.cid = le16_of(0x700);
+	mr_submit(mmc, 0, &susp);
+	/* Half of it first, so that the rest is read after the Suspend has completed. */
+	EXPECT_EQ(send(mc->server, &before, 100, MSG_NOSIGNAL), 100);
+	mr_pump(r);
+	e = mr_cqe(mmc, 0, 0, 0x700, 0, 0);
+	mr_post(mmc, 0, &e);
+	EXPECT_EQ(send(mc->server, (uint8_t *)&before + 100, sizeof(before) - 100, MSG_NOSIGNAL), sizeof(before) - 100);
+	mr_hear(mc, mc->client);
+	EXPECT_CLEAN(r);
+	mr_dma(mc, true, MR_DATA, mc->mem, 512);
+	EXPECT_RULE(r, SUSP_DMA, 1);
+}
+
 TEST(suspended_and_it_interrupts)
 {
 	MRIG(r, false);
