@@ -23,7 +23,7 @@ struct vresult {
 	char why[1024];
 	char known[160];		/* XFAIL, XPASS: the reason that was given */
 	char *trace;			/* last commands; NULL: none */
-	uint64_t ns, seed, commands;
+	uint64_t began_ns, ns, seed, commands;	/* began: of the monotonic clock, as in a recording */
 };
 
 struct vrun {
