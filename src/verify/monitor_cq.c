@@ -177,6 +177,12 @@ static void look_first(struct ctrl *c, struct mcq *q)
 	}
 }
 
+void cq_look(struct ctrl *c, struct mcq *q)
+{
+	if (q->new && !c->message && !q->lost)
+		look_first(c, q);
+}
+
 void cq_scan(struct ctrl *c, struct mcq *q)
 {
 	struct nvme_cqe e;
@@ -184,8 +190,7 @@ void cq_scan(struct ctrl *c, struct mcq *q)
 
 	if (q->new && c->suspended)
 		return; /* made by a state: its memory may still be on its way */
-	if (q->new && !c->message && !q->lost)
-		look_first(c, q);
+	cq_look(c, q);
 	if (c->message || q->lost)
 		return; /* it comes by message */
 	for (uint32_t n = q->size; n && slot_read(c, q, &e); n--) {

@@ -163,6 +163,8 @@ static void judge(struct ctrl *c, const struct whose *w, uint64_t at, uint64_t l
 
 	if (ctrl_still(c))
 		mon_break(c, w->own == OWN_SQ ? RULE_SUSP_FETCH : RULE_SUSP_DMA, uid, "%s of %llu bytes at 0x%llx", verb, n, a);
+	if (c->leaving)
+		return;
 	if (!ctrl_judged(c)) {
 		c->m->n.unjudged++;
 		return;

@@ -117,6 +117,7 @@ struct cdq {
 	bool leaving;				/* its Delete is out: as soon as that is done its memory is the host's */
 	bool dead, lost;			/* lost: its page list cannot be read */
 	uint32_t slots, tail, head;
+	uint32_t freed;				/* the head that a Set Features which is out asks for; else as head */
 	bool phase;
 	enum { CDQ_IDLE, CDQ_STARTING, CDQ_LOGGING, CDQ_ENDED } log;
 	uint8_t last_esa;
@@ -138,6 +139,7 @@ struct ctrl {
 	bool enabled, blurred;			/* blurred: doorbells can be rung unseen */
 	bool in_scan;				/* its entries are being taken */
 	bool suspended;
+	bool leaving;				/* disabled, and CSTS.RDY not yet seen to be 0: it may still end what it was at */
 	bool older;				/* what is being looked at was said before that */
 	uint16_t suspended_by;			/* that controller's number */
 	uint64_t resume_uid;			/* a Resume that is out and may have begun to work */
@@ -308,6 +310,7 @@ bool walk_lists(const struct cmd *, uint64_t at, uint64_t len);	/* or in its lis
 
 /* monitor_cq.c */
 void cq_scan(struct ctrl *, struct mcq *);
+void cq_look(struct ctrl *, struct mcq *);	/* at its memory, before anything is posted */
 void cq_entry(struct ctrl *, struct mcq *, const struct nvme_cqe *); /* in the next slot */
 bool cq_torn(struct ctrl *, struct mcq *);	/* the next slot changed, but its phase did not */
 

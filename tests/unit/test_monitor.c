@@ -412,6 +412,31 @@ TEST(stray_write)
 	rec_reader_close(rd);
 }
 
+/* A controller that is being reset may end what it was at, until it says that it is done. */
+TEST(until_it_is_not_ready)
+{
+	struct { struct vuser_region_access a; le32 csts; } back = { { le64_of(NVME_REG_CSTS), le32_of(0), le32_of(4) }, le32_of(NVME_CSTS_RDY) };
+	struct nvme_sqe s = mr_rw(NVME_NVM_READ, 5, MR_DATA + 0x4000, 1);
+	struct mport *p;
+
+	MRIG(r, true);
+	p = &r->p[1];
+	mr_submit(p, 1, &s);
+	mr_write(p, NVME_REG_CC, 0x460000, 4);
+	mr_dma(p, true, MR_DATA + 0x4000, p->mem, 512);
+	mr_raise(p, 1);
+	mr_ask(p, VUSER_REGION_READ, &back.a, sizeof(back.a), NULL, 0, &back, sizeof(back));
+	mr_dma(p, true, mr_cq(1), p->mem, 16);
+	EXPECT_CLEAN(r);
+	back.csts = le32_of(0);
+	mr_ask(p, VUSER_REGION_READ, &back.a, sizeof(back.a), NULL, 0, &back, sizeof(back));
+	mr_dma(p, true, MR_DATA + 0x4000, p->mem, 512);
+	EXPECT_RULE(r, DMA_ORPHAN, 1);
+	mr_raise(p, 1); /* one may come since it was bound */
+	mr_raise(p, 1);
+	EXPECT_EQ(monitor_stats(r->m)->broken[RULE_IRQ_EARLY], 1);
+}
+
 TEST(stray_read)
 {
 	MRIG(r, true);
@@ -688,6 +713,54 @@ TEST(queues_out_of_a_state)
 	EXPECT_RULE(r, CQE_TWICE, 1);
 }
 
+/* Our vendor part brings the admin queue, whose completions announce themselves like any other's. */
+TEST(an_admin_queue_out_of_a_state)
+{
+	struct nvme_state_head h = { .vss = le64_of((12 + 52 + 20) / 4), .csattr = NVME_CSATTR_CP };
+	struct nvme_sqe s = mig_send(NVME_MIG_SET_STATE);
+	uint8_t format[12] = { 1, 0, 1, 0, 4, 0, 0, 0, 1 }, props[8 + 44] = { 2, 0, 1, 0, 41 };
+	uint8_t admin[8 + 12] = { 3, 0, 1, 0, 12, 0, 0, 0, 2, 0, 2, 0, 2, 0, 2, 0, 1 }; /* two done and taken, none out */
+	le64 asq = le64_of(mr_sq(0)), acq = le64_of(mr_cq(0));
+	struct mport *mc;
+	uint8_t *p;
+
+	MRIG(r, false);
+	mc = &r->p[1];
+	p = r->p[0].mem + MR_DATA;
+	memcpy(props + 8 + 8, &asq, 8), memcpy(props + 8 + 16, &acq, 8);
+	props[8 + 24] = NVME_CC_EN, props[8 + 32] = MR_Q - 1, props[8 + 34] = MR_Q - 1, props[8 + 40] = 1;
+	memcpy(p, &h, 48), memcpy(p + 48, format, 12), memcpy(p + 60, props, 52), memcpy(p + 112, admin, 20);
+	s.prp1 = le64_of(MR_DATA);
+	nvme_migration_send_seqind_put(&s, NVME_SEQ_ONLY);
+	nvme_migration_send_numd_put(&s, 132 / 4);
+	r->now += 11 * NS_PER_S; /* what came before is stale */
+	mr_raise(mc, 0);
+	mr_admin(&r->p[0], mig_send(NVME_MIG_SUSPEND), 0);
+	mr_admin(&r->p[0], s, 0);
+	memset(mc->mem + mr_cq(0) + 32, 0, 16 * (MR_Q - 2));
+	mc->sq_tail[0] = mc->sq_head[0] = mc->cq_tail[0] = mc->cq_head[0] = 2;
+	mc->phase[0] = true;
+	mr_admin(&r->p[0], mig_send(NVME_MIG_RESUME), 0);
+	mr_raise(mc, 0); /* what was announced there may be announced here */
+	s = (struct nvme_sqe){ .opc = NVME_OP_GET_FEATURES };
+	mr_admin(mc, s, 0);
+	mr_raise(mc, 0);
+	EXPECT_CLEAN(r);
+	mr_raise(mc, 0);
+	EXPECT_RULE(r, IRQ_EARLY, 1);
+}
+
+/* After a move a guest reads the identity it knew: the management controller goes on calling the controller by its own. */
+TEST(the_first_word_about_an_identity)
+{
+	MRIG(r, false);
+	mr_identify(&r->p[1], MR_MC_ID + 1);
+	mr_admin(&r->p[0], mig_send(NVME_MIG_SUSPEND), 0);
+	EXPECT_CLEAN(r);
+	mr_raise(&r->p[1], 1);
+	EXPECT_RULE(r, SUSP_IRQ, 1);
+}
+
 /* ---- data queues ---------------------------------------------------------------------------------------------------------------- */
 
 enum { CDQ_AT = MR_DATA + 0x20000, CDQ_SLOTS = 4 };
@@ -763,6 +836,32 @@ TEST(data_queue_full)
 	EXPECT_RULE(r, CDQ_OVER, 1);
 	cdq_post(r, 3, 1, NVME_ESA_NONE, NVME_LBACIR_RANGE, 1);
 	EXPECT_RULE(r, CDQ_OVER, 2);
+}
+
+/* While a new head is asked for, and also when it was refused, the one before it is right. */
+TEST(data_queue_head_refused)
+{
+	struct nvme_sqe s = { .opc = NVME_OP_SET_FEATURES, .cid = le16_of(0x99) };
+
+	MRIG(r, false);
+	cdq_make(r);
+	cdq_post(r, 0, 1, NVME_ESA_FIRST, NVME_LBACIR_NONE, 0);
+	nvme_set_features_fid_put(&s, NVME_FID_CDQ);
+	nvme_set_features_cdw11_put(&s, 5);
+	nvme_set_features_cdw12_put(&s, 3); /* of an entry that is not there */
+	mr_submit(&r->p[0], 0, &s);
+	cdq_post(r, 1, 1, NVME_ESA_NONE, NVME_LBACIR_RANGE, 1);
+	EXPECT_CLEAN(r);
+	mr_done(&r->p[0], 0, 0x99, NVME_INVALID_FIELD, 0);
+	mr_consume(&r->p[0], 0);
+	nvme_set_features_cdw12_put(&s, 1);
+	mr_submit(&r->p[0], 0, &s);
+	cdq_post(r, 2, 1, NVME_ESA_NONE, NVME_LBACIR_RANGE, 1); /* not the last one, if the new head holds */
+	EXPECT_CLEAN(r);
+	mr_done(&r->p[0], 0, 0x99, NVME_INVALID_FIELD, 0);
+	mr_consume(&r->p[0], 0);
+	cdq_post(r, 3, 1, NVME_ESA_NONE, NVME_LBACIR_RANGE, 1); /* but it did not */
+	EXPECT_RULE(r, CDQ_OVER, 1);
 }
 
 TEST(data_queue_attributes)
