@@ -188,8 +188,9 @@ void cq_scan(struct ctrl *c, struct mcq *q)
 	struct nvme_cqe e;
 	uint16_t qid = q->qid;
 
-	if (q->new && c->suspended)
-		return; /* made by a state: its memory may still be on its way */
+	/* Nothing can be in it yet, and its memory may still be on its way (made by a state), or be cleared only now (Linux's after a reset). */
+	if (q->new && (c->suspended || !(c->blurred || c->shadow)))
+		return;
 	cq_look(c, q);
 	if (c->message || q->lost)
 		return; /* it comes by message */

@@ -310,7 +310,7 @@ bool walk_lists(const struct cmd *, uint64_t at, uint64_t len);	/* or in its lis
 
 /* monitor_cq.c */
 void cq_scan(struct ctrl *, struct mcq *);
-void cq_look(struct ctrl *, struct mcq *);	/* at its memory, before anything is posted */
+void cq_look(struct ctrl *, struct mcq *);	/* at its memory, before anything can be posted: nothing has been submitted to it yet */
 void cq_entry(struct ctrl *, struct mcq *, const struct nvme_cqe *); /* in the next slot */
 bool cq_torn(struct ctrl *, struct mcq *);	/* the next slot changed, but its phase did not */
 

@@ -164,4 +164,7 @@ void state_taken(struct ctrl *mc, const uint8_t *p, uint32_t len)
 		take_queues(mc, p, 4 * css);
 	if (vss && !take_vendor(mc, p + 4 * css, 4 * vss))
 		mc->sure = false;
+	for (unsigned i = 0; i < mc->cqs && !mc->suspended; i++) /* it goes on at once */
+		if (mc->cq[i])
+			cq_look(mc, mc->cq[i]);
 }

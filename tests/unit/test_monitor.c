@@ -291,10 +291,14 @@ TEST(completed_twice)
 
 TEST(completed_in_another_queue)
 {
+	struct nvme_sqe s = { .opc = NVME_NVM_FLUSH };
 	struct nvme_cqe e;
 
 	MRIG(r, false);
 	mr_queues(&r->p[1], 2);
+	s.cid = le16_of(0x2000);
+	mr_submit(&r->p[1], 2, &s); /* a completion queue is looked at from the first command for it on */
+	mr_done(&r->p[1], 2, 0x2000, 0, 0);
 	flushes(&r->p[1], 1);
 	e = mr_cqe(&r->p[1], 2, 1, 0x1000, 0, 0);
 	mr_post(&r->p[1], 2, &e);
@@ -711,6 +715,52 @@ TEST(queues_out_of_a_state)
 	EXPECT_EQ(monitor_stats(r->m)->unjudged, 0);
 	mr_done(&r->p[1], 3, 0x3333, 0, 0);
 	EXPECT_RULE(r, CQE_TWICE, 1);
+}
+
+/* Linux clears its admin queue after it has enabled the controller, not before: what is left there from before is no completion. */
+TEST(cleared_after_it_is_enabled)
+{
+	struct mport *p;
+
+	MRIG(r, false);
+	p = &r->p[1];
+	mr_admin(p, (struct nvme_sqe){ .opc = NVME_OP_GET_FEATURES }, 0);
+	mr_write(p, NVME_REG_CC, 0, 4);
+	mr_write(p, NVME_REG_CC, 0x460001, 4);
+	memset(p->mem + mr_cq(0), 0, 16 * MR_Q);
+	p->sq_tail[0] = p->sq_head[0] = p->cq_tail[0] = p->cq_head[0] = 0;
+	p->phase[0] = true;
+	mr_admin(p, (struct nvme_sqe){ .opc = NVME_OP_GET_FEATURES }, 0);
+	EXPECT_CLEAN(r);
+	EXPECT_EQ(monitor_stats(r->m)->commands, monitor_stats(r->m)->completions);
+	mr_done(p, 0, 0x999, 0, 0);
+	EXPECT_RULE(r, CQE_CID, 1);
+}
+
+/* A doorbell that was on its way while the host went on in memory is no step back, nor a lap of the queue. */
+TEST(a_doorbell_behind_its_shadow)
+{
+	struct nvme_sqe s = { .opc = NVME_OP_DBBUF, .prp1 = le64_of(MR_DATA + 0x8000), .prp2 = le64_of(MR_DATA + 0x9000) };
+	struct mport *p;
+	uint64_t before;
+	le32 v;
+
+	MRIG(r, false);
+	p = &r->p[1];
+	mr_admin(p, s, 0);
+	before = monitor_stats(r->m)->commands;
+	s = (struct nvme_sqe){ .opc = NVME_NVM_FLUSH };
+	for (unsigned i = 0; i < 3; i++) {
+		s.cid = le16_of((uint16_t)(0x40 + i));
+		mr_put(p, 1, &s);
+	}
+	v = le32_of(3);
+	memcpy(p->mem + MR_DATA + 0x8000 + 2 * 4, &v, 4);
+	mr_pump(r);
+	mr_doorbell(p, 2, 1);
+	mr_doorbell(p, 2, 3);
+	EXPECT_EQ(monitor_stats(r->m)->commands - before, 3);
+	EXPECT_CLEAN(r);
 }
 
 /* Our vendor part brings the admin queue, whose completions announce themselves like any other's. */
