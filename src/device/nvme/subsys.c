@@ -96,10 +96,8 @@ void nvme_subsys_free(struct nvme_subsys *ss)
 
 bool nvme_subsys_poll(struct nvme_subsys *ss)
 {
-	bool any = ss->reset_wanted;
+	bool any = false;
 
-	if (ss->reset_wanted)
-		nvme_subsys_reset(ss);
 	for (unsigned i = 1; i < ss->ns_top; i++)
 		if (ss->ns[i])
 			any |= blk_poll(ss->ns[i]->blk) > 0;
