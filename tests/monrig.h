@@ -404,7 +404,7 @@ static inline void mr_no_orphans(const char *path)
 			continue;
 		EXPECT(it.rec.uid < sizeof(seen) && (!it.rec.parent || seen[it.rec.parent]));
 		seen[it.rec.uid] = 1;
-		if (it.rec.kind == REC_DATA || it.rec.kind == REC_DBL || it.rec.kind == REC_REG)
+		if (it.rec.kind == REC_DATA || (it.rec.kind == REC_DBL && it.rec.msg_id != REC_STATUS_NONE) || it.rec.kind == REC_REG)
 			EXPECT(it.rec.parent != 0);
 	}
 	EXPECT_EQ(rc, 0);

@@ -285,7 +285,9 @@ int vuser_cmd_dma_unmap(struct vuser_server *s, struct vuser_request *r)
 
 /* ---- memory by message --------------------------------------------------------------------------------------- */
 
-enum { SLOT_BITS = 6, QUEUE_SOFT_BYTES = 262144 };
+/* QEMU (11.1.3) loses the rest of an answer that its socket does not take at once, and then nothing it says can be understood. So we ask for
+ * no more, in one piece and in all, than fits into a socket that nobody reads at the moment (212992 bytes, with what the kernel adds). */
+enum { SLOT_BITS = 6, QUEUE_SOFT_BYTES = 262144, READ_PART_BYTES = 32768, READS_OUT_BYTES = 65536 };
 _Static_assert(VUSER_DMA_SLOTS == 1 << SLOT_BITS, "the slot number is part of the message id");
 
 /* The next part of an op: one request moves at most what the client said it can take. */
@@ -296,6 +298,7 @@ static void send_part(struct vuser_server *s, struct vuser_slot *t)
 	uint8_t *out;
 
 	t->len = (uint32_t)MIN((uint64_t)op->len - t->off, MIN(s->peer.max_data_xfer, (uint64_t)s->cfg.max_data_xfer));
+	t->len = op->write ? t->len : MIN(t->len, (uint32_t)READ_PART_BYTES);
 	t->id = (uint16_t)((s->dma_seq++ << SLOT_BITS & (VUSER_TOUCH_ID - 1)) | (t - s->slot));
 	t->deadline_ns = vuser_now_ns() + s->cfg.dma_timeout_ms * 1000000ull;
 	a = (struct vuser_dma_access){ le64_of(op->iova + t->off), le64_of(t->len) };
@@ -310,12 +313,22 @@ static void send_part(struct vuser_server *s, struct vuser_slot *t)
 	s->n.dma_reads += !op->write;
 }
 
+static bool reads_fit(const struct vuser_server *s, const struct gmem_op *op)
+{
+	uint32_t out = 0;
+
+	for (unsigned i = 0; !op->write && i < VUSER_DMA_SLOTS; i++)
+		if (s->slot[i].op && !s->slot[i].op->write)
+			out += s->slot[i].len;
+	return !out || out + MIN(op->len, (uint32_t)READ_PART_BYTES) <= READS_OUT_BYTES;
+}
+
 void vuser_dma_pump(struct vuser_server *s)
 {
 	for (unsigned i = 0; i < VUSER_DMA_SLOTS && s->dma_out < VUSER_DMA_SLOTS && !list_empty(&s->dma_wait); i++) {
 		if (s->slot[i].op)
 			continue;
-		if (vuser_sock_waiting(&s->sock) > QUEUE_SOFT_BYTES)
+		if (vuser_sock_waiting(&s->sock) > QUEUE_SOFT_BYTES || !reads_fit(s, LIST_ENTRY(s->dma_wait.next, struct gmem_op, link)))
 			return;
 		s->slot[i] = (struct vuser_slot){ .op = LIST_ENTRY(list_pop(&s->dma_wait), struct gmem_op, link) };
 		s->dma_out++;

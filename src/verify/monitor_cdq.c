@@ -110,7 +110,8 @@ static void judge_range(struct ctrl *c, const struct nvme_lbamq *e, unsigned esa
 static void entry(struct ctrl *c, struct cdq *q, const struct nvme_lbamq *e)
 {
 	unsigned esa = e->lbamqa >> NVME_LBAMQ_ESA_SHIFT & 7;
-	bool over = (q->tail + 1) % q->slots == q->head, last = (q->tail + 2) % q->slots == q->head;
+	uint32_t behind = (q->tail + 1) % q->slots, next = (q->tail + 2) % q->slots;
+	bool over = behind == q->head && behind == q->freed, last = next == q->head && next == q->freed;
 	uint64_t uid = record(c, q, e);
 
 	c->m->n.cdq_entries++;

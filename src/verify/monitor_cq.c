@@ -81,7 +81,7 @@ static uint64_t record(struct ctrl *c, const struct mcq *q, const struct nvme_cq
 
 static void judge_place(struct ctrl *c, struct mcq *q, const struct msq *sq, uint64_t uid)
 {
-	if (c->suspended)
+	if (ctrl_still(c))
 		mon_break(c, RULE_SUSP_CQE, uid, "CQ %u", q->qid);
 	if (!c->blurred && (q->tail + 1u) % q->size == q->head)
 		mon_break(c, RULE_CQ_OVER, uid, "CQ %u of %u: head %u, slot %u", q->qid, q->size, q->head, q->tail);
@@ -177,15 +177,21 @@ static void look_first(struct ctrl *c, struct mcq *q)
 	}
 }
 
+void cq_look(struct ctrl *c, struct mcq *q)
+{
+	if (q->new && !c->message && !q->lost)
+		look_first(c, q);
+}
+
 void cq_scan(struct ctrl *c, struct mcq *q)
 {
 	struct nvme_cqe e;
 	uint16_t qid = q->qid;
 
-	if (q->new && c->suspended)
-		return; /* made by a state: its memory may still be on its way */
-	if (q->new && !c->message && !q->lost)
-		look_first(c, q);
+	/* Nothing can be in it yet, and its memory may still be on its way (made by a state), or be cleared only now (Linux's after a reset). */
+	if (q->new && (c->suspended || !(c->blurred || c->shadow)))
+		return;
+	cq_look(c, q);
 	if (c->message || q->lost)
 		return; /* it comes by message */
 	for (uint32_t n = q->size; n && slot_read(c, q, &e); n--) {

@@ -74,6 +74,15 @@ void ctrl_reset(struct ctrl *c, bool sure)
 void ctrl_resumed(struct ctrl *c)
 {
 	c->suspended = false;
+	/* What was announced before the standstill may be announced again: its signal may have been lost on the way. */
+	for (unsigned i = 0; i < c->cqs; i++) {
+		struct mcq *q = c->cq[i];
+
+		if (q)
+			cq_look(c, q);
+		if (q && q->ien && q->iv < MON_VECTORS)
+			c->vec[q->iv].allowed = MAX(c->vec[q->iv].allowed, (uint64_t)1);
+	}
 	for (unsigned i = 0; i < c->sqs; i++)
 		if (c->sq[i])
 			queue_fetch(c, c->sq[i]);
@@ -96,9 +105,16 @@ static void enable(struct ctrl *c)
 
 	ctrl_reset(c, true);
 	c->enabled = true;
+	c->leaving = false;
 	c->page_bytes = 4096ull << MIN(cc >> NVME_CC_MPS_SHIFT & 0xf, 4u); /* larger pages nobody has, and we would have to read them */
 	if (ctrl_cq_new(c, 0, (aqa >> 16 & 0xfff) + 1, reg64(c, NVME_REG_ACQ), true, true, 0))
 		ctrl_sq_new(c, 0, (aqa & 0xfff) + 1, reg64(c, NVME_REG_ASQ), true, 0);
+}
+
+static void disable(struct ctrl *c)
+{
+	ctrl_reset(c, c->sure);
+	c->leaving = true;
 }
 
 static void keep(struct ctrl *c, uint64_t off, const uint8_t *p, uint32_t len)
@@ -124,12 +140,14 @@ void ctrl_reg_write(struct ctrl *c, uint64_t off, const uint8_t *p, uint32_t len
 	if (after & NVME_CC_EN && !(before & NVME_CC_EN && c->enabled))
 		enable(c);
 	else if (!(after & NVME_CC_EN) && (before & NVME_CC_EN || c->enabled))
-		ctrl_reset(c, c->sure);
+		disable(c);
 }
 
 void ctrl_reg_value(struct ctrl *c, uint64_t off, const uint8_t *p, uint32_t len)
 {
 	keep(c, off, p, len);
+	if (touches(off, len, NVME_REG_CSTS, 4) && !(reg32(c, NVME_REG_CSTS) & NVME_CSTS_RDY))
+		c->leaving = false;
 	if (touches(off, len, NVME_REG_CAP, 8))
 		c->stride = 4u << (reg32(c, NVME_REG_CAP + 4) & 0xf);
 }
@@ -170,6 +188,8 @@ static bool torn_on(struct ctrl *c, uint32_t vector)
  * away, signals were merged) would excuse a later signal for ever, so its excuse ends after a while. */
 static void judge_irq(struct ctrl *c, uint32_t vector, struct vector *v, uint64_t signals, uint64_t uid, bool suspended)
 {
+	if (c->leaving)
+		return;
 	if (suspended)
 		mon_break(c, RULE_SUSP_IRQ, uid, "vector %u", vector);
 	if (v->masked)

@@ -161,8 +161,10 @@ static void judge(struct ctrl *c, const struct whose *w, uint64_t at, uint64_t l
 	const char *verb = write ? "write" : "read";
 	unsigned long long a = at, n = len;
 
-	if (c->suspended)
+	if (ctrl_still(c))
 		mon_break(c, w->own == OWN_SQ ? RULE_SUSP_FETCH : RULE_SUSP_DMA, uid, "%s of %llu bytes at 0x%llx", verb, n, a);
+	if (c->leaving)
+		return;
 	if (!ctrl_judged(c)) {
 		c->m->n.unjudged++;
 		return;
@@ -340,7 +342,7 @@ void dma_written(struct ctrl *c, uint64_t at, const uint8_t *p, uint64_t len)
 	struct whose w;
 
 	if (cdq_written(c, at, p, len)) {
-		if (c->suspended)
+		if (ctrl_still(c))
 			mon_break(c, RULE_SUSP_DMA, c->m->msg_uid, "write of %llu bytes at 0x%llx", (unsigned long long)len, (unsigned long long)at);
 		return;
 	}

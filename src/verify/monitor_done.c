@@ -38,7 +38,9 @@ static void did_identify(struct ctrl *c, struct cmd *k)
 		learn_ns(c, le32_get(k->sqe.nsid), k->data);
 	} else if (nvme_identify_cns(&k->sqe) == NVME_CNS_CTRL) {
 		memcpy(&id, k->data, sizeof(id));
-		if (le32_get(id.ver)) /* else the host has used the memory for something else already */
+		/* Version 0: the host has used the memory for something else already. And the first word counts: after a move a guest is
+		 * told the identity it knew, while the management controller goes on calling this controller by its own. */
+		if (c->cntlid == REC_NONE && le32_get(id.ver))
 			c->cntlid = le16_get(id.cntlid);
 	}
 }
@@ -110,14 +112,20 @@ static void cdq_leaving(struct ctrl *c, struct cmd *k, bool leaving)
 	q->leaving = leaving;
 }
 
-/* At submission already: entries may be posted behind the new head before the completion is seen. Should it fail, we are lenient. */
-static void doing_features(struct ctrl *c, struct cmd *k)
+/* Until the completion is seen, the controller may already post behind the new head, or refuse it: either is right. */
+static void cdq_head(struct ctrl *c, struct cmd *k, bool done, bool ok)
 {
 	struct cdq *q = nvme_set_features_fid(&k->sqe) == NVME_FID_CDQ ? cdq_find(c, (uint16_t)nvme_set_features_cdw11(&k->sqe)) : NULL;
 	uint32_t hp = nvme_set_features_cdw12(&k->sqe);
 
-	if (q && hp < q->slots)
+	if (!q || hp >= q->slots)
+		return;
+	if (!done)
+		q->freed = hp;
+	else if (ok)
 		q->head = hp;
+	if (done && q->freed == hp)
+		q->freed = q->head;
 }
 
 /* ---- suspension ---------------------------------------------------------------------------------------------------------------- */
@@ -131,13 +139,13 @@ static void did_suspend(struct ctrl *c, struct cmd *k)
 
 	if (nvme_migration_send_stype(&k->sqe) != NVME_STYPE_SUSPEND)
 		return;
-	/* What the controller did before this completion must not be held against it, so everything is looked at first. */
+	/* What the controller did before this completion must not be held against it: what it put into memory and signalled is looked at
+	 * now; what it said by message is told by its place in the stream (we may be in the middle of a message of that very lane). */
 	if (mc && mc != c) {
 		c->m->scanning = true;
-		ctrl_scan(mc);
 		LIST_EACH(&c->m->lanes, l)
 			if (LIST_ENTRY(l, struct lane, link)->c == mc)
-				flow_drain(LIST_ENTRY(l, struct lane, link));
+				flow_mark(LIST_ENTRY(l, struct lane, link));
 		ctrl_scan(mc);
 		c->m->scanning = scanning;
 		mc->suspended = true;
@@ -217,7 +225,7 @@ void done_submitted(struct ctrl *c, struct cmd *k)
 	if (k->sq)
 		return;
 	if (k->sqe.opc == NVME_OP_SET_FEATURES)
-		doing_features(c, k);
+		cdq_head(c, k, false, false);
 	if (k->sqe.opc == NVME_OP_CDQ)
 		cdq_leaving(c, k, true);
 	if (k->sqe.opc == NVME_OP_TRACK_SEND && nvme_track_send_sel(&k->sqe) == NVME_TRACK_LOG && nvme_track_send_lact(&k->sqe)) {
@@ -262,6 +270,8 @@ void done_effects(struct ctrl *c, struct cmd *k, const struct nvme_cqe *e)
 		return;
 	if (k->sqe.opc == NVME_OP_MIGRATION_SEND)
 		did_migration_send(c, k, ok);
+	if (k->sqe.opc == NVME_OP_SET_FEATURES)
+		cdq_head(c, k, true, ok);
 	if (!ok && k->sqe.opc == NVME_OP_CDQ)
 		cdq_leaving(c, k, false);
 	if (!ok)

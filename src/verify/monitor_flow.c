@@ -4,6 +4,7 @@
  * that cannot be cut into messages is passed on as bytes, so that its receiver meets exactly what it would have met without us.
  */
 #include <errno.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "verify/monitor_in.h"
@@ -127,7 +128,9 @@ static bool pass_one(struct lane *l, unsigned from, const struct vuser_msg *m)
 	l->m->n.messages++;
 	l->m->n.bytes += m->size;
 	l->m->n.fds += nfds;
+	l->c->older = from == FROM_SERVER && h->sock.base + h->sock.done < h->older;
 	ok = msg_pass(l, from, m, fds, nfds) && inject_message(l, from, m->cmd, start);
+	l->c->older = false;
 	for (unsigned i = 0; i < nfds; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
@@ -201,14 +204,14 @@ void flow_tick(struct lane *l)
 	flow_pump(l, FROM_SERVER);
 }
 
-void flow_drain(struct lane *l)
+void flow_mark(struct lane *l)
 {
-	if (!l->attached || l->busy)
-		return; /* busy: a controller that claims to suspend itself */
-	l->busy = true;
-	pump_in(l, FROM_SERVER);
+	struct half *h = &l->half[FROM_SERVER];
+	int unread = 0;
+
+	if (!l->attached)
+		return;
+	ioctl(h->sock.fd, FIONREAD, &unread);
+	h->older = h->sock.base + h->sock.len + (uint64_t)MAX(unread, 0);
 	irq_pump_all(l);
-	l->busy = false;
-	rewatch(l, FROM_CLIENT);
-	rewatch(l, FROM_SERVER);
 }

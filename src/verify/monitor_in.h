@@ -118,6 +118,7 @@ struct cdq {
 	bool leaving;				/* its Delete is out: as soon as that is done its memory is the host's */
 	bool dead, lost;			/* lost: its page list cannot be read */
 	uint32_t slots, tail, head;
+	uint32_t freed;				/* the head that a Set Features which is out asks for; else as head */
 	bool phase;
 	enum { CDQ_IDLE, CDQ_STARTING, CDQ_LOGGING, CDQ_ENDED } log;
 	uint8_t last_esa;
@@ -139,6 +140,8 @@ struct ctrl {
 	bool enabled, blurred;			/* blurred: doorbells can be rung unseen */
 	bool in_scan;				/* its entries are being taken */
 	bool suspended;
+	bool leaving;				/* disabled, and CSTS.RDY not yet seen to be 0: it may still end what it was at */
+	bool older;				/* what is being looked at was said before that */
 	uint16_t suspended_by;			/* that controller's number */
 	uint64_t resume_uid;			/* a Resume that is out and may have begun to work */
 	unsigned stride;			/* of doorbells, bytes */
@@ -187,6 +190,7 @@ struct half {					/* one direction: what its sender says */
 	bool open, eof, want_out, no_in;
 	bool parked;				/* it hung up while we do not read it */
 	bool raw;				/* framing is lost: bytes pass unread */
+	uint64_t older;				/* place in the stream: what begins before it was said before the controller was suspended */
 	struct pending *pend;			/* asked by this sender, not answered: a ring, oldest first */
 	unsigned first, count;
 	bool forgot;				/* too many: replies are no longer judged */
@@ -234,7 +238,7 @@ struct ctrl *mon_ctrl_by_cntlid(struct monitor *, uint16_t cntlid);	/* NULL */
 
 /* monitor_flow.c */
 bool flow_pump(struct lane *, unsigned from);	/* moves what there is in one direction; true if anything */
-void flow_drain(struct lane *);			/* everything the server has said and signalled so far, before another lane's word counts */
+void flow_mark(struct lane *);			/* what the server has said so far, read or not, is older than another lane's word */
 void flow_end(struct lane *);			/* ends the session */
 void flow_hung_up(struct lane *, unsigned which);
 void flow_tick(struct lane *);			/* time has passed */
@@ -273,6 +277,8 @@ void ctrl_reset(struct ctrl *, bool sure);	/* queues and commands are gone; sure
 void ctrl_resumed(struct ctrl *);		/* it may fetch again */
 void ctrl_scan(struct ctrl *);			/* looks for what appeared in memory */
 void ctrl_irq(struct ctrl *, uint32_t vector, uint64_t signals);
+/* Nothing may come from it: it is suspended, and what is being looked at is not older than that. */
+static inline bool ctrl_still(const struct ctrl *c) { return c->suspended && !c->older; }
 static inline bool ctrl_judged(const struct ctrl *c) { return c->sure && !c->blurred; }
 
 /* monitor_queue.c */
@@ -315,6 +321,7 @@ bool walk_lists(const struct cmd *, uint64_t at, uint64_t len);	/* or in its lis
 
 /* monitor_cq.c */
 void cq_scan(struct ctrl *, struct mcq *);
+void cq_look(struct ctrl *, struct mcq *);	/* at its memory, before anything can be posted: nothing has been submitted to it yet */
 void cq_entry(struct ctrl *, struct mcq *, const struct nvme_cqe *); /* in the next slot */
 bool cq_torn(struct ctrl *, struct mcq *);	/* the next slot changed, but its phase did not */
 

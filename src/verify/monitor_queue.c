@@ -148,6 +148,8 @@ static void sq_doorbell(struct ctrl *c, struct msq *q, uint32_t val, uint64_t ui
 		mon_break(c, RULE_DBL_SAME, uid, "SQ %u tail %u", q->qid, val);
 	if (!c->blurred && ring_diff(q->tail, q->head, q->size) + ring_diff(val, q->tail, q->size) > q->size - 1)
 		mon_break(c, RULE_SQ_OVER, uid, "SQ %u of %u: head %u, tail from %u to %u", q->qid, q->size, q->head, q->tail, val);
+	if (ctrl_cq(c, q->cqid))
+		cq_look(c, ctrl_cq(c, q->cqid));
 	q->dbl_uid = uid;
 	queue_advance(c, q, (uint16_t)val);
 }
@@ -195,11 +197,6 @@ static void doorbell(struct ctrl *c, unsigned index, uint32_t val, uint64_t uid)
 		c->m->n.unjudged++;
 }
 
-void ctrl_doorbell(struct ctrl *c, unsigned index, uint32_t val)
-{
-	doorbell(c, index, val, record(c, index, val, ""));
-}
-
 /* The host writes these where nobody is told, so a value is seen when we look, and several writes may look like one. */
 static void shadow_one(struct ctrl *c, unsigned index, uint32_t *known)
 {
@@ -219,4 +216,16 @@ void queue_shadow(struct ctrl *c)
 	for (unsigned i = 1; i < c->cqs; i++)
 		if (c->cq[i])
 			shadow_one(c, 2 * i + 1, &c->cq[i]->shadow);
+}
+
+void ctrl_doorbell(struct ctrl *c, unsigned index, uint32_t val)
+{
+	uint64_t uid = record(c, index, val, "");
+	le32 v;
+
+	/* What stands in memory is as new as this or newer: the host wrote it there first, and may have gone on since. */
+	if (c->shadow && index > 1 && mem_read(&c->mem, c->shadow + (uint64_t)index * c->stride, &v, sizeof(v)))
+		queue_shadow(c);
+	else
+		doorbell(c, index, val, uid);
 }

@@ -91,7 +91,7 @@ static const uint8_t *find(const uint8_t *p, uint64_t len, uint16_t tag, uint32_
 static void take_admin(struct ctrl *mc, const uint8_t *props, const uint8_t *admin)
 {
 	uint32_t aqa = (uint32_t)num(props + 32, 4), cc = (uint32_t)num(props + 24, 4);
-	struct mcq *q = ctrl_cq_new(mc, 0, (aqa >> 16 & 0xfff) + 1, num(props + 16, 8), true, num(admin + 9, 1), 0);
+	struct mcq *q = ctrl_cq_new(mc, 0, (aqa >> 16 & 0xfff) + 1, num(props + 16, 8), true, true, 0);
 	struct msq *s = ctrl_sq_new(mc, 0, (aqa & 0xfff) + 1, num(props + 8, 8), true, 0);
 
 	memcpy(mc->regs + NVME_REG_CC, props + 24, 4);
@@ -164,4 +164,7 @@ void state_taken(struct ctrl *mc, const uint8_t *p, uint32_t len)
 		take_queues(mc, p, 4 * css);
 	if (vss && !take_vendor(mc, p + 4 * css, 4 * vss))
 		mc->sure = false;
+	for (unsigned i = 0; i < mc->cqs && !mc->suspended; i++) /* it goes on at once */
+		if (mc->cq[i])
+			cq_look(mc, mc->cq[i]);
 }

@@ -17,7 +17,7 @@ static const char schema[] =
 	"CREATE TABLE txn_link(src INTEGER NOT NULL, dst INTEGER NOT NULL, kind TEXT NOT NULL);"
 	"BEGIN;";
 static const char finish[] =
-	"CREATE INDEX txn_parent ON txn(parent); CREATE INDEX txn_kind ON txn(kind, t_start); CREATE INDEX txn_link_src ON txn_link(src);"
+	"CREATE INDEX txn_parent ON txn(parent, kind); CREATE INDEX txn_kind ON txn(kind, t_start); CREATE INDEX txn_link_src ON txn_link(src);"
 	"CREATE VIEW orphan AS SELECT * FROM txn WHERE parent IS NOT NULL AND parent NOT IN (SELECT uid FROM txn);"
 	"COMMIT;";
 

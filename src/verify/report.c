@@ -87,8 +87,9 @@ static void json_result(const struct vresult *r, struct buf *b)
 	group_of(r->test, group);
 	buf_printf(b, "{\"id\":\"%s\",\"group\":\"%s\",\"title\":\"", r->test->id, group);
 	report_text_json(b, r->test->title);
-	buf_printf(b, "\",\"verdict\":\"%s\",\"seconds\":%.6f,\"commands\":%" PRIu64 ",\"sequence\":\"%016" PRIx64 "\",\"seed\":%" PRIu64 ",\"checklist\":\"%s\",\"tags\":\"%s\"",
-		   vt_verdict_name(r->verdict), (double)r->ns / 1e9, r->commands, r->sequence, r->seed, r->test->covers ? r->test->covers : "",
+	buf_printf(b, "\",\"verdict\":\"%s\",\"began_ns\":%" PRIu64 ",\"seconds\":%.6f,\"commands\":%" PRIu64 ",\"sequence\":\"%016" PRIx64
+		   "\",\"seed\":%" PRIu64 ",\"checklist\":\"%s\",\"tags\":\"%s\"", vt_verdict_name(r->verdict), r->began_ns, (double)r->ns / 1e9,
+		   r->commands, r->sequence, r->seed, r->test->covers ? r->test->covers : "",
 		   r->test->tags ? r->test->tags : "");
 	buf_printf(b, ",\"why\":\"");
 	report_text_json(b, r->why);

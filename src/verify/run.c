@@ -127,6 +127,7 @@ static void one(struct vrun *run, struct vresult *r)
 		else if (r->verdict == VT_PASS)
 			r->verdict = VT_XPASS;
 	}
+	r->began_ns = began;
 	r->ns = vt_now_ns() - began;
 	r->commands = t->submitted - before;
 	r->sequence = t->sequence;

@@ -51,9 +51,10 @@ def ask(db, sql):
 
 def whole(m, stats):
     """No parent is missing; every command that completed has its completion, as many as were counted."""
-    db = tables(m)
+    db = tables(m)  # (A doorbell in memory is written by no message.)
     need(ask(db, 'SELECT count(*) FROM orphan') == 0, 'records without their parent')
-    need(ask(db, "SELECT count(*) FROM txn WHERE kind IN ('data','dbl','reg','prp_fetch') AND parent IS NULL") == 0, 'nobody made these')
+    need(ask(db, "SELECT count(*) FROM txn WHERE kind IN ('data','dbl','reg','prp_fetch') AND parent IS NULL "
+                 "AND NOT (kind='dbl' AND msg IS NULL)") == 0, 'nobody made these')
     need(ask(db, "SELECT count(*) FROM txn WHERE kind='cmd'") == stats['commands'], 'commands')
     need(ask(db, "SELECT count(*) FROM txn WHERE kind='cqe' AND parent IS NOT NULL") == stats['completions'], 'completions')
     need(ask(db, "SELECT count(*) FROM txn c WHERE kind='cmd' AND status IS NOT NULL AND NOT EXISTS "
@@ -315,24 +316,63 @@ name=s
 run_dir={d}/run
 state_dir={d}/state
 mmc_socket={d}/mmc.sock
-[namespace one]
-size=64M
-path={d}/one.img
-create=yes
-[namespace two]
-size=64M
-path={d}/two.img
-create=yes
-[guest vm1]
-namespaces=one
-[guest vm2]
-namespaces=two
-"""
+""" + ''.join("""[namespace d%d]
+size=16M
+block=512
+backend=ram
+delay=20us
+[guest vm%d]
+namespaces=d%d
+""" % (i, i, i) for i in (1, 2, 3))
 
 
-def the_suite(through, *more):
-    """Runs the conformance suite against a server of its own; what it says, without times. Through the monitor: management and guests'
-    controllers in one, and what the host does wrong on purpose is its business, but the device may break no rule."""
+# What a test does wrong on purpose, or because the book lets it (a doorbell rung again after a standstill): the monitor says so. What is not
+# listed is a finding; what is listed must be found, so that the list stays true.
+PROVOKED = {
+    'BA-31': {'DBL_ABSENT', 'DBL_RANGE'},
+    'E2E-07': {'DBL_SAME'}, 'E2E-08': {'DBL_SAME'}, 'E2E-10': {'DBL_SAME'},
+}
+# Whole moves and random sequences take minutes through a monitor: FERRY_E2E=full has them.
+LONG = ('E2E', 'RN')
+GROUPS = 'BA,IO,ID,CQ,FT,TS,TM,TR,SU,RS,MR,ST,LA,RE,XS' + (',' + ','.join(LONG) if os.environ.get('FERRY_E2E') == 'full' else '')
+
+
+def findings(record, tests):
+    """Pairs of a test and a rule that was broken while it ran."""
+    began = sorted((t['began_ns'], t['id']) for t in tests)
+    found = {}
+    with open(record) as f:
+        for line in f:
+            if '"kind":"violation"' in line:
+                v = json.loads(line)
+                before = [i for at, i in began if at <= v['t0']]
+                found.setdefault((before[-1] if before else 'before the first', v['note'].split(':')[0]), []).append(v)
+    return found
+
+
+def judge_findings(record, tests):
+    found = findings(record, tests)
+    surprise = {k: v[0] for k, v in found.items() if k[1] not in PROVOKED.get(k[0], ())}
+    need(not surprise, 'found, and provoked by nobody:', surprise)
+    ran = {t['id'] for t in tests if t['verdict'] == 'PASS'}
+    missed = [(i, r) for i in ran for r in PROVOKED.get(i, ()) if (i, r) not in found]
+    need(not missed, 'provoked, and not found:', missed)
+    need(any(i in ran for i in PROVOKED), 'no test that provokes anything ran')
+
+
+def run_suite(sockets, report, *choose):
+    p = subprocess.run([FERRY, 'verify', 'run', '--socket', ','.join(sockets), '--seed', '3', '--timeout', '%ds' % (5 * SLOWER), '--report', report] +
+                       list(choose), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600 * SLOWER)
+    need(p.returncode in (0, 1) and os.path.exists(report), 'the suite says', p.stdout[-3000:], p.stderr)
+    with open(report) as f:
+        return json.load(f)['tests']
+
+
+def suite_through(*more):
+    """The conformance suite through the monitor, management and guests' controllers in one: nothing is found but what tests provoke.
+
+    Its verdicts are not this test's business, except that nothing breaks: some tests bound what happens in a time, or between two sockets, and
+    a proxy on a busy machine may be late. e2e-verify has the verdicts, alone and without a monitor."""
     rig = Rig()
     try:
         d = rig.dir + '/s'
@@ -340,29 +380,22 @@ def the_suite(through, *more):
         with open(d + '/s.ini', 'w') as f:
             f.write(INI.format(d=d))
         serve = rig.proc('serve', d + '/log', ['serve', '-c', d + '/s.ini'])
-        sockets = [d + '/mmc.sock', d + '/run/vm1.sock', d + '/run/vm2.sock']
+        sockets = [d + '/mmc.sock'] + ['%s/run/vm%d.sock' % (d, i) for i in (1, 2, 3)]
         until('the server to listen', lambda: all(os.path.exists(s) for s in sockets))
-        if through:
-            m = Monitor(rig, [('%s/m%d.sock' % (d, i), s) for i, s in enumerate(sockets)], *more)
-            sockets = ['%s/m%d.sock' % (d, i) for i in range(3)]
-        code, out, e = ferry('verify', 'run', '--socket', ','.join(sockets), '--seed', '3', '--group', 'ID,CQ,TM')
-        table = re.findall(r'^([A-Z]{2,3} +(?:\d+ +){6})', out, re.M)
-        need(len(table) >= 2, 'the suite says', out, e)
-        if through:
-            stats = m.end(clean=False)
-            bad = [r for r in stats['broken'] if not r.startswith('DBL_') and r not in ('SQ_OVER', 'CQ_HEAD_OVER', 'CID_REUSE')]
-            need(not bad, 'broken by the device:', stats, m.p.text()[-2000:])
-            whole(m, stats)
+        # The suite polls, and uses the memory of an Identify again before anybody else can read it: so the monitor is told who is who.
+        m = Monitor(rig, [('%s/m%d.sock' % (d, i), s) for i, s in enumerate(sockets)], '--quiet', '--cntlid', '1,2,3,4', *more)
+        tests = run_suite(['%s/m%d.sock' % (d, i) for i in range(4)], d + '/r.json', '--group', GROUPS)
+        bad = [(t['id'], t['verdict'], t['why']) for t in tests if t['verdict'] not in ('PASS', 'SKIP')]
+        need(not any(v == 'ERROR' for _, v, _ in bad) and len(bad) < 5, 'broken by standing between:', bad)
+        stats = m.end(clean=False)
+        whole(m, stats)
+        judge_findings(m.record, tests)
+        print('# %d tests, %d commands seen, %d violations, all provoked; unjudged %d; late: %s' % (
+            len(tests), stats['commands'], stats['violations'], stats['unjudged'], [b[0] for b in bad]), flush=True)
         serve.signal(signal.SIGTERM)
         need(serve.wait() == 0, 'the server ended badly')
-        return code, table
     finally:
         rig.end()
-
-
-def suite_through(*more):
-    direct, through = the_suite(False), the_suite(True, *more)
-    need(direct == through, 'with and without the monitor:', direct, through)
 
 
 TESTS = [

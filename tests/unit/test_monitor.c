@@ -291,10 +291,14 @@ TEST(completed_twice)
 
 TEST(completed_in_another_queue)
 {
+	struct nvme_sqe s = { .opc = NVME_NVM_FLUSH };
 	struct nvme_cqe e;
 
 	MRIG(r, false);
 	mr_queues(&r->p[1], 2);
+	s.cid = le16_of(0x2000);
+	mr_submit(&r->p[1], 2, &s); /* a completion queue is looked at from the first command for it on */
+	mr_done(&r->p[1], 2, 0x2000, 0, 0);
 	flushes(&r->p[1], 1);
 	e = mr_cqe(&r->p[1], 2, 1, 0x1000, 0, 0);
 	mr_post(&r->p[1], 2, &e);
@@ -410,6 +414,31 @@ TEST(stray_write)
 		near += it.what == REC_ITEM_LINK && it.link == REC_LINK_NEAREST;
 	EXPECT_EQ(near, 1);
 	rec_reader_close(rd);
+}
+
+/* A controller that is being reset may end what it was at, until it says that it is done. */
+TEST(until_it_is_not_ready)
+{
+	struct { struct vuser_region_access a; le32 csts; } back = { { le64_of(NVME_REG_CSTS), le32_of(0), le32_of(4) }, le32_of(NVME_CSTS_RDY) };
+	struct nvme_sqe s = mr_rw(NVME_NVM_READ, 5, MR_DATA + 0x4000, 1);
+	struct mport *p;
+
+	MRIG(r, true);
+	p = &r->p[1];
+	mr_submit(p, 1, &s);
+	mr_write(p, NVME_REG_CC, 0x460000, 4);
+	mr_dma(p, true, MR_DATA + 0x4000, p->mem, 512);
+	mr_raise(p, 1);
+	mr_ask(p, VUSER_REGION_READ, &back.a, sizeof(back.a), NULL, 0, &back, sizeof(back));
+	mr_dma(p, true, mr_cq(1), p->mem, 16);
+	EXPECT_CLEAN(r);
+	back.csts = le32_of(0);
+	mr_ask(p, VUSER_REGION_READ, &back.a, sizeof(back.a), NULL, 0, &back, sizeof(back));
+	mr_dma(p, true, MR_DATA + 0x4000, p->mem, 512);
+	EXPECT_RULE(r, DMA_ORPHAN, 1);
+	mr_raise(p, 1); /* one may come since it was bound */
+	mr_raise(p, 1);
+	EXPECT_EQ(monitor_stats(r->m)->broken[RULE_IRQ_EARLY], 1);
 }
 
 TEST(stray_read)
@@ -536,6 +565,61 @@ TEST(done_before_the_suspend)
 	EXPECT_EQ(monitor_stats(r->m)->broken[RULE_SUSP_IRQ], 1);
 }
 
+/* The same, found in the middle of a message on the suspended controller's own lane; and what it does afterwards is held against it. */
+TEST(found_by_its_own_message)
+{
+	struct mport *mc, *mmc;
+	struct nvme_cqe e;
+	struct nvme_sqe s = mig_send(NVME_MIG_SUSPEND);
+	struct vuser_region_access a = { le64_of(NVME_REG_DOORBELLS + 4 * 3), le32_of(0), le32_of(4) };
+	struct { struct vuser_hdr h; struct vuser_region_access a; le32 v; } msg = {
+		{ le16_of(0x7000), le16_of(VUSER_REGION_WRITE), le32_of(sizeof(msg)), le32_of(VUSER_NO_REPLY), le32_of(0) }, a, le32_of(1) };
+	uint64_t one = 1;
+
+	MRIG(r, false);
+	mc = &r->p[1], mmc = &r->p[0];
+	flushes(mc, 1);
+	s.cid = le16_of(0x700);
+	mr_submit(mmc, 0, &s);
+	mr_done(mc, 1, 0x1000, 0, 0);
+	/* The client's message comes first in the set, so the signal is still unread when the Suspend's completion is found. */
+	EXPECT_EQ(send(mc->client, &msg, sizeof(msg), MSG_NOSIGNAL), sizeof(msg));
+	EXPECT_EQ(write(mc->fire[1], &one, 8), 8);
+	e = mr_cqe(mmc, 0, 0, 0x700, 0, 0);
+	memcpy(mmc->mem + mr_cq(0) + 16u * mmc->cq_tail[0], &e, sizeof(e));
+	mr_pump(r);
+	EXPECT_CLEAN(r);
+	EXPECT_EQ(monitor_stats(r->m)->interrupts, 1);
+	mr_raise(mc, 1);
+	EXPECT_EQ(monitor_stats(r->m)->broken[RULE_SUSP_IRQ], 1);
+}
+
+/* By message: what was sent before is told from what was sent after by its place in the stream, also when all of it waits together. */
+TEST(said_before_the_suspend)
+{
+	struct nvme_sqe s = mr_rw(NVME_NVM_READ, 5, MR_DATA, 1), susp = mig_send(NVME_MIG_SUSPEND);
+	struct { struct vuser_hdr h; struct vuser_dma_access a; uint8_t data[512]; } before = {
+		{ le16_of(0x7001), le16_of(VUSER_DMA_WRITE), le32_of(sizeof(before)), le32_of(0), le32_of(0) }, { le64_of(MR_DATA), le64_of(512) }, { 0 } };
+	struct mport *mc, *mmc;
+	struct nvme_cqe e;
+
+	MRIG(r, true);
+	mc = &r->p[1], mmc = &r->p[0];
+	mr_submit(mc, 1, &s);
+	susp.cid = le16_of(0x700);
+	mr_submit(mmc, 0, &susp);
+	/* Half of it first, so that the rest is read after the Suspend has completed. */
+	EXPECT_EQ(send(mc->server, &before, 100, MSG_NOSIGNAL), 100);
+	mr_pump(r);
+	e = mr_cqe(mmc, 0, 0, 0x700, 0, 0);
+	mr_post(mmc, 0, &e);
+	EXPECT_EQ(send(mc->server, (uint8_t *)&before + 100, sizeof(before) - 100, MSG_NOSIGNAL), sizeof(before) - 100);
+	mr_hear(mc, mc->client);
+	EXPECT_CLEAN(r);
+	mr_dma(mc, true, MR_DATA, mc->mem, 512);
+	EXPECT_RULE(r, SUSP_DMA, 1);
+}
+
 TEST(suspended_and_it_interrupts)
 {
 	MRIG(r, false);
@@ -633,6 +717,100 @@ TEST(queues_out_of_a_state)
 	EXPECT_RULE(r, CQE_TWICE, 1);
 }
 
+/* Linux clears its admin queue after it has enabled the controller, not before: what is left there from before is no completion. */
+TEST(cleared_after_it_is_enabled)
+{
+	struct mport *p;
+
+	MRIG(r, false);
+	p = &r->p[1];
+	mr_admin(p, (struct nvme_sqe){ .opc = NVME_OP_GET_FEATURES }, 0);
+	mr_write(p, NVME_REG_CC, 0, 4);
+	mr_write(p, NVME_REG_CC, 0x460001, 4);
+	memset(p->mem + mr_cq(0), 0, 16 * MR_Q);
+	p->sq_tail[0] = p->sq_head[0] = p->cq_tail[0] = p->cq_head[0] = 0;
+	p->phase[0] = true;
+	mr_admin(p, (struct nvme_sqe){ .opc = NVME_OP_GET_FEATURES }, 0);
+	EXPECT_CLEAN(r);
+	EXPECT_EQ(monitor_stats(r->m)->commands, monitor_stats(r->m)->completions);
+	mr_done(p, 0, 0x999, 0, 0);
+	EXPECT_RULE(r, CQE_CID, 1);
+}
+
+/* A doorbell that was on its way while the host went on in memory is no step back, nor a lap of the queue. */
+TEST(a_doorbell_behind_its_shadow)
+{
+	struct nvme_sqe s = { .opc = NVME_OP_DBBUF, .prp1 = le64_of(MR_DATA + 0x8000), .prp2 = le64_of(MR_DATA + 0x9000) };
+	struct mport *p;
+	uint64_t before;
+	le32 v;
+
+	MRIG(r, false);
+	p = &r->p[1];
+	mr_admin(p, s, 0);
+	before = monitor_stats(r->m)->commands;
+	s = (struct nvme_sqe){ .opc = NVME_NVM_FLUSH };
+	for (unsigned i = 0; i < 3; i++) {
+		s.cid = le16_of((uint16_t)(0x40 + i));
+		mr_put(p, 1, &s);
+	}
+	v = le32_of(3);
+	memcpy(p->mem + MR_DATA + 0x8000 + 2 * 4, &v, 4);
+	mr_pump(r);
+	mr_doorbell(p, 2, 1);
+	mr_doorbell(p, 2, 3);
+	EXPECT_EQ(monitor_stats(r->m)->commands - before, 3);
+	EXPECT_CLEAN(r);
+}
+
+/* Our vendor part brings the admin queue, whose completions announce themselves like any other's. */
+TEST(an_admin_queue_out_of_a_state)
+{
+	struct nvme_state_head h = { .vss = le64_of((12 + 52 + 20) / 4), .csattr = NVME_CSATTR_CP };
+	struct nvme_sqe s = mig_send(NVME_MIG_SET_STATE);
+	uint8_t format[12] = { 1, 0, 1, 0, 4, 0, 0, 0, 1 }, props[8 + 44] = { 2, 0, 1, 0, 41 };
+	uint8_t admin[8 + 12] = { 3, 0, 1, 0, 12, 0, 0, 0, 2, 0, 2, 0, 2, 0, 2, 0, 1 }; /* two done and taken, none out */
+	le64 asq = le64_of(mr_sq(0)), acq = le64_of(mr_cq(0));
+	struct mport *mc;
+	uint8_t *p;
+
+	MRIG(r, false);
+	mc = &r->p[1];
+	p = r->p[0].mem + MR_DATA;
+	memcpy(props + 8 + 8, &asq, 8), memcpy(props + 8 + 16, &acq, 8);
+	props[8 + 24] = NVME_CC_EN, props[8 + 32] = MR_Q - 1, props[8 + 34] = MR_Q - 1, props[8 + 40] = 1;
+	memcpy(p, &h, 48), memcpy(p + 48, format, 12), memcpy(p + 60, props, 52), memcpy(p + 112, admin, 20);
+	s.prp1 = le64_of(MR_DATA);
+	nvme_migration_send_seqind_put(&s, NVME_SEQ_ONLY);
+	nvme_migration_send_numd_put(&s, 132 / 4);
+	r->now += 11 * NS_PER_S; /* what came before is stale */
+	mr_raise(mc, 0);
+	mr_admin(&r->p[0], mig_send(NVME_MIG_SUSPEND), 0);
+	mr_admin(&r->p[0], s, 0);
+	memset(mc->mem + mr_cq(0) + 32, 0, 16 * (MR_Q - 2));
+	mc->sq_tail[0] = mc->sq_head[0] = mc->cq_tail[0] = mc->cq_head[0] = 2;
+	mc->phase[0] = true;
+	mr_admin(&r->p[0], mig_send(NVME_MIG_RESUME), 0);
+	mr_raise(mc, 0); /* what was announced there may be announced here */
+	s = (struct nvme_sqe){ .opc = NVME_OP_GET_FEATURES };
+	mr_admin(mc, s, 0);
+	mr_raise(mc, 0);
+	EXPECT_CLEAN(r);
+	mr_raise(mc, 0);
+	EXPECT_RULE(r, IRQ_EARLY, 1);
+}
+
+/* After a move a guest reads the identity it knew: the management controller goes on calling the controller by its own. */
+TEST(the_first_word_about_an_identity)
+{
+	MRIG(r, false);
+	mr_identify(&r->p[1], MR_MC_ID + 1);
+	mr_admin(&r->p[0], mig_send(NVME_MIG_SUSPEND), 0);
+	EXPECT_CLEAN(r);
+	mr_raise(&r->p[1], 1);
+	EXPECT_RULE(r, SUSP_IRQ, 1);
+}
+
 /* ---- data queues ---------------------------------------------------------------------------------------------------------------- */
 
 enum { CDQ_AT = MR_DATA + 0x20000, CDQ_SLOTS = 4 };
@@ -708,6 +886,32 @@ TEST(data_queue_full)
 	EXPECT_RULE(r, CDQ_OVER, 1);
 	cdq_post(r, 3, 1, NVME_ESA_NONE, NVME_LBACIR_RANGE, 1);
 	EXPECT_RULE(r, CDQ_OVER, 2);
+}
+
+/* While a new head is asked for, and also when it was refused, the one before it is right. */
+TEST(data_queue_head_refused)
+{
+	struct nvme_sqe s = { .opc = NVME_OP_SET_FEATURES, .cid = le16_of(0x99) };
+
+	MRIG(r, false);
+	cdq_make(r);
+	cdq_post(r, 0, 1, NVME_ESA_FIRST, NVME_LBACIR_NONE, 0);
+	nvme_set_features_fid_put(&s, NVME_FID_CDQ);
+	nvme_set_features_cdw11_put(&s, 5);
+	nvme_set_features_cdw12_put(&s, 3); /* of an entry that is not there */
+	mr_submit(&r->p[0], 0, &s);
+	cdq_post(r, 1, 1, NVME_ESA_NONE, NVME_LBACIR_RANGE, 1);
+	EXPECT_CLEAN(r);
+	mr_done(&r->p[0], 0, 0x99, NVME_INVALID_FIELD, 0);
+	mr_consume(&r->p[0], 0);
+	nvme_set_features_cdw12_put(&s, 1);
+	mr_submit(&r->p[0], 0, &s);
+	cdq_post(r, 2, 1, NVME_ESA_NONE, NVME_LBACIR_RANGE, 1); /* not the last one, if the new head holds */
+	EXPECT_CLEAN(r);
+	mr_done(&r->p[0], 0, 0x99, NVME_INVALID_FIELD, 0);
+	mr_consume(&r->p[0], 0);
+	cdq_post(r, 3, 1, NVME_ESA_NONE, NVME_LBACIR_RANGE, 1); /* but it did not */
+	EXPECT_RULE(r, CDQ_OVER, 1);
 }
 
 TEST(data_queue_attributes)

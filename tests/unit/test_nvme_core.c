@@ -105,6 +105,25 @@ TEST(subsystem_reset_resets_everybody)
 	EXPECT_EQ(rig_csts(r.mc), 0);
 }
 
+/* Base, NVM Subsystem Reset: it has happened when its write has. A host that enables a controller right behind it keeps it enabled. */
+TEST(enabled_right_after_a_subsystem_reset)
+{
+	RIG(r, .queues = 1);
+	uint64_t aqa = rig_reg(r.mc, NVME_REG_AQA, 4), asq = rig_reg(r.mc, NVME_REG_ASQ, 8), acq = rig_reg(r.mc, NVME_REG_ACQ, 8);
+	uint64_t cc = rig_reg(r.mc, NVME_REG_CC, 4);
+
+	rig_reg_put(r.mmc, NVME_REG_NSSR, 4, NVME_NSSR_MAGIC);
+	EXPECT_EQ(rig_reg(r.mc, NVME_REG_CC, 4), 0);
+	rig_reg_put(r.mc, NVME_REG_AQA, 4, aqa);
+	rig_reg_put(r.mc, NVME_REG_ASQ, 8, asq);
+	rig_reg_put(r.mc, NVME_REG_ACQ, 8, acq);
+	rig_reg_put(r.mc, NVME_REG_CC, 4, cc);
+	rig_poll(&r);
+	rig_poll(&r);
+	EXPECT_EQ(rig_csts(r.mc), NVME_CSTS_NSSRO | NVME_CSTS_RDY);
+	EXPECT_EQ(rig_reg(r.mc, NVME_REG_CC, 4), cc);
+}
+
 TEST(flr_forgets_everything)
 {
 	RIG(r, .queues = 1);

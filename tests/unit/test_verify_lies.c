@@ -817,7 +817,7 @@ static const struct { const char *key, *why; } unbroken[] = {
 	{ "SCS-16", "what persists is the controller's; only a reading is taken" }, { "B-FUSE-2", "our device fuses nothing" },
 	{ "X-11", "our device has no Sanitize" },
 #define MUTANT(key) { key, "mutants of our device break it, and are noticed: docs/mutants.md" }
-	MUTANT("B-Q-5"), MUTANT("B-REG-7"), MUTANT("B-IRQ-1"), MUTANT("B-IRQ-2"), MUTANT("B-EVT-2"), MUTANT("B-ADM-10"), MUTANT("B-ADM-11"),
+	MUTANT("B-REG-6"), MUTANT("B-EVT-1"), MUTANT("B-Q-5"), MUTANT("B-REG-7"), MUTANT("B-IRQ-1"), MUTANT("B-IRQ-2"), MUTANT("B-EVT-2"), MUTANT("B-ADM-10"), MUTANT("B-ADM-11"),
 	MUTANT("B-ADM-12"), MUTANT("B-ADM-13"), MUTANT("B-DQ-4"),
 };
 

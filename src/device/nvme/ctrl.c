@@ -143,7 +143,6 @@ void nvme_subsys_reset(struct nvme_subsys *ss)
 		ctrl_reset_all(ss->ctrl[i]);
 		ss->ctrl[i]->csts |= NVME_CSTS_NSSRO;
 	}
-	ss->reset_wanted = false;
 }
 
 void nvme_ctrl_set_online(struct nvme_ctrl *c, bool online)
@@ -299,13 +298,14 @@ static void cc_write(struct nvme_ctrl *c, uint32_t v)
 }
 
 /* NVM Subsystem Reset. To its guest an MC is the only controller of its subsystem, and so it is reset alone: otherwise each guest
- * could reset all others, and the manager of moves with them (design rule 5). The MMC's host has the whole of it. */
+ * could reset all others, and the manager of moves with them (design rule 5). The MMC's host has the whole of it. It is done when the
+ * write is: a host that enables a controller right behind it must not lose that to a reset that comes later (Base 3.7.1). */
 static void nssr_write(struct nvme_ctrl *c, uint32_t v)
 {
 	if (v != NVME_NSSR_MAGIC)
 		return;
 	if (c->mmc) {
-		c->ss->reset_wanted = true;
+		nvme_subsys_reset(c->ss);
 		return;
 	}
 	ctrl_reset_all(c);

@@ -295,7 +295,6 @@ struct nvme_subsys {
 	struct nvme_ctrl *ctrl[NVME_CTRL_MAX];		/* by CNTLID */
 	unsigned ns_top, ctrl_top;			/* no index so far was as large: what a poll looks at */
 	struct nvme_cdq cdq[NVME_CTRL_MAX];
-	bool reset_wanted;				/* NSSR was written: done from poll */
 };
 
 static inline struct nvme_ctrl *nvme_ctrl_of(struct device *d) { return (struct nvme_ctrl *)d; }

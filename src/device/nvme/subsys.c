@@ -128,10 +128,8 @@ static bool ns_poll(struct nvme_ns *ns)
 
 bool nvme_subsys_poll(struct nvme_subsys *ss)
 {
-	bool any = ss->reset_wanted;
+	bool any = false;
 
-	if (ss->reset_wanted)
-		nvme_subsys_reset(ss);
 	for (unsigned i = 1; i < ss->ns_top; i++)
 		if (ss->ns[i])
 			any |= ns_poll(ss->ns[i]);
