@@ -156,12 +156,18 @@ static void print_stats(const struct monitor *m, const struct rec_store *store, 
 	json_object_put(o);
 }
 
-static void run(struct monitor *m, struct env *env, struct loop *loop, bool once)
+static void run(struct monitor *m, const struct rec_store *store, struct env *env, struct loop *loop, bool once)
 {
+	bool told = false;
+
 	loop_watch(loop, monitor_fd(m), false);
-	while (!quit && !(once && monitor_stats(m)->clients && !monitor_clients(m)))
+	while (!quit && !(once && monitor_stats(m)->clients && !monitor_clients(m))) {
 		if (!monitor_poll(m))
 			loop_wait(loop, env_now_ns(env) + TICK_NS);
+		if (rec_lost(store) && !told)
+			fprintf(stderr, "ferry: warning: the record ends here; what passes from now on is judged, and not recorded\n");
+		told = rec_lost(store);
+	}
 	loop_unwatch(loop, monitor_fd(m));
 }
 
@@ -183,8 +189,10 @@ int cmd_verify_monitor(const struct command *self, void *vals, int argc, char **
 	(void)self, (void)argc, (void)argv;
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
+	sa.sa_handler = SIG_IGN;
+	sigaction(SIGXFSZ, &sa, NULL); /* a record that may not grow is an error of the record, and what passes goes on */
 	if (m && !add_lanes(m, v, &err)) {
-		run(m, env, loop, v->once);
+		run(m, store, env, loop, v->once);
 		print_stats(m, store, v->inject ? &inj : NULL);
 		code = monitor_broken(m) ? EXIT_FERRY_FAILED : EXIT_FERRY_OK;
 		err.text[0] = 0;

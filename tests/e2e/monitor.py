@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`ferry verify monitor` in front of real servers: what passes through is the same, what is right is not flagged, what is recorded is
 whole, and each export opens in its own tool."""
-import json, os, re, shutil, socket, struct, subprocess, sys, threading
+import json, os, re, resource, shutil, socket, struct, subprocess, sys, threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from rig import *  # noqa: E402,F403
@@ -309,6 +309,60 @@ def state_image():
         rig.end()
 
 
+def no_room():
+    """The recording cannot be written: that is said, and what passes goes on passing, and is judged."""
+    rig = Rig()
+    try:
+        rig.a.start()
+        log = rig.dir + '/monitor.log'
+        p = rig.proc('monitor', log, ['verify', 'monitor', '--listen', rig.dir + '/m.sock', '--to', rig.a.sock, '--record', rig.dir + '/small'])
+        until('the monitor to listen', lambda: os.path.exists(rig.dir + '/m.sock'))
+        resource.prlimit(p.pid, resource.RLIMIT_FSIZE, (20000, 20000))
+        rig.a.sock = rig.dir + '/m.sock'
+        rig.a.vm_start(False)
+        works(rig.a)
+        until('the monitor to say so', lambda: 'and not recorded' in p.text())
+        verdict(rig.a)
+        p.signal(signal.SIGTERM)
+        code, text = p.wait(), p.text()
+        stats = json.loads(next(x for x in text.splitlines() if x.startswith('{')))
+        need(code == 1 and 'File too large' in text, 'ended with', code, text)
+        need(stats['commands'] > 100 and stats['not_recorded'] > stats['commands'] and stats['violations'] == 0, stats)
+        down(rig.a)
+    finally:
+        rig.end()
+
+
+def stopped_in_the_middle():
+    """Two at once, one for each guest; Ctrl-C for the one, a kill for the other, while guests work through them: both recordings are whole up
+    to where they end. And however much has passed, a monitor has not grown."""
+    rig = Rig()
+    try:
+        rig.a.start()
+        rig.b.start()
+        one, two = proxied(rig, rig.a), Monitor(rig, [(rig.dir + '/again.sock', rig.a.sock)])  # and one behind the other
+        rig.a.sock = rig.dir + '/again.sock'
+        rig.a.vm_start(False)
+        works(rig.a)
+        with open('/proc/%d/status' % one.p.pid) as f:
+            kib = int(re.search(r'VmHWM:\s+(\d+)', f.read()).group(1))
+        # Sanitizers keep what was freed, and map a lot.
+        need(kib < 65536 * SLOWER, 'the monitor has', kib, 'KiB')
+        two.p.signal(signal.SIGINT)
+        need(two.p.wait() == 0, 'after Ctrl-C:', two.p.text())
+        one.p.signal(signal.SIGKILL)
+        one.p.wait()
+        for m in (one, two):
+            code, out, e = ferry('verify', 'export', '--format', 'log', m.record)
+            need(code == 0 and out.count('==> @') > 20, 'the recording does not open:', e, out[:300])
+            db = tables(m)
+            need(ask(db, 'SELECT count(*) FROM orphan') == 0, 'records without their parent')
+            db.close()
+        print('# a monitor has %d KiB' % kib, flush=True)
+    finally:
+        rig.end()
+
+
 # ---- the suite ---------------------------------------------------------------------------------------------------------------------
 
 INI = """[server]
@@ -409,6 +463,8 @@ TESTS = [
     ('a move, shared mode', a_move_through),
     ('a move, message mode', lambda: a_move_through('--message-mode')),
     ('a state image', state_image),
+    ('no room for the recording', no_room),
+    ('stopped in the middle', stopped_in_the_middle),
     ('the suite, shared mode', suite_through),
     ('the suite, message mode', lambda: suite_through('--message-mode', '--shared', '0')),
 ]
