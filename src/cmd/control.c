@@ -283,6 +283,11 @@ static void method_migrate(void *ctx, struct rpc_call *call, json_object *params
 	     !s->mmc ? err_set(&err, -EPERM, "this server gives its MMC away (mmc_socket=) and cannot move guests") :
 	     !hnvme_ready(s->mmc) ? err_set(&err, -EBUSY, "the migration management controller did not answer and is being reset; try again later") :
 	     may_move(g, plan.guest, &err);
+	/* Whoever dies in the middle of a copy must not take what it left for what the guest has (site.c, place_ns). */
+	if (!rc && (rc = store_shared(g, false)))
+		err_set(&err, rc, "the record of guests cannot be written: %s", strerror(-rc));
+	if (!rc)
+		g->out_shares = plan.mode == MOVE_HANDOVER;
 	if (!rc && !(g->out = move_out_start(&s->site, &plan, &err)))
 		rc = -EIO;
 	if (rc) {

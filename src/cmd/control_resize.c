@@ -112,6 +112,9 @@ static int commit(struct served *g, struct err *err)
 	struct resize *r = &g->resize;
 	int rc = nvme_ns_may_resize(r->n->ns, r->blocks, err);
 
+	/* Others may have taken the pool's room meanwhile. */
+	rc = rc ? rc : judge_pool(g, r->n, r->blocks * r->n->block, err);
+
 	if (rc)
 		return rc;
 	test_stop_phase("resize-extended");

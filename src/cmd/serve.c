@@ -282,11 +282,11 @@ static void turn(struct serve *s)
 		s->io_ready = loop_wait(s->loop, deadline(s, now, idle));
 }
 
-/* What was begun and ends by itself: moves that are undone, sizes that change. */
+/* What was begun and ends by itself: moves that are undone or cleaned up behind, sizes that change. */
 static bool ending(const struct serve *s)
 {
 	for (unsigned i = 0; i < s->guests; i++)
-		if ((s->guest[i]->out && s->guest[i]->journal.own == OWN_OWNER) || s->guest[i]->resize.call)
+		if ((s->guest[i]->out && s->guest[i]->journal.own != OWN_HANDED) || s->guest[i]->resize.call)
 			return true;
 	return false;
 }

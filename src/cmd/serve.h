@@ -29,6 +29,7 @@ struct served_ns {
 	bool pool;
 	uint64_t backend, block, blocks;
 	char path[2 * CFG_PATH_MAX];	/* "": ram */
+	bool shared;			/* the guest left by a handover, and works on this very storage elsewhere. Else it is an old copy */
 	struct nvme_ns_ids ids;
 	struct nvme_ns *ns;		/* NULL: not open */
 };
@@ -61,6 +62,7 @@ struct served {
 	bool placing;			/* place() took things for a move to here */
 	uint64_t place_until_ns;
 	struct move_out *out;
+	bool out_shares;		/* it is a handover */
 	bool out_recovering;
 	bool out_in_doubt_said;
 	enum served_wake wake;
@@ -124,6 +126,7 @@ void served_fini(struct served *);					/* at exit: frees, changes nothing on dis
 /* ---- store.c */
 int store_load(struct serve *, struct err *);	/* fills guests from the record and the configuration */
 int store_save(struct serve *);			/* durable */
+int store_shared(struct served *, bool shared);	/* of all its namespaces; durable, 0 or -errno */
 int store_start(struct serve *, struct err *);	/* reads the journals and does what they say */
 
 /* ---- site.c */

@@ -87,6 +87,9 @@ static void site_gone(void *ctx, const char *name)
 
 	if (!g)
 		return;
+	if (g->out && g->out_shares && store_shared(g, true))
+		log_warn("guest %s: that its storage is shared could not be recorded: it cannot come back by a handover", name);
+	g->out_shares = false;
 	served_end(g);
 	drop_vm(g);
 }
@@ -323,6 +326,10 @@ static int place_ns(struct served *g, bool make_ns, const struct move_ns *ns, un
 {
 	int rc;
 
+	for (unsigned i = 0; !make_ns && i < g->ns_count; i++)
+		if (!g->ns[i].shared)
+			return err_set(err, -EINVAL, "what is here of guest %s is an old copy, and a handover would take it for what the guest has now: "
+				       "move it with --mode copy", g->name);
 	/* In a pool, other sizes are taken off the pool's room anew. */
 	if (g->ns_count && same_shape(g, ns, count) && (!g->ns[0].pool || same_sizes(g, ns))) {
 		rc = take_old(g, make_ns, ns, err);
@@ -417,9 +424,10 @@ static int site_place(void *ctx, const char *name, bool make_ns, const struct mo
 	struct served *g = served_find(ctx, name);
 	int rc = 0;
 
-	if (!hnvme_ready(((struct serve *)ctx)->mmc))
+	/* Half a place is not left behind: what comes next fails by itself, and takes it back. */
+	if (!(g && g->placing) && !hnvme_ready(((struct serve *)ctx)->mmc))
 		return err_set(err, -EBUSY, "the migration management controller here did not answer and is being reset; try again later");
-	if (g && g->leaving)
+	if (g && (g->leaving || (g->out && move_out_progress(g->out)->phase == MOVE_CLEANUP)))
 		return -EAGAIN; /* its old controller is being put away */
 	if (g && !g->placing && (g->mc || g->out || g->journal.own == OWN_OWNER || g->journal.own == OWN_HANDED))
 		return err_set(err, -EEXIST, "a guest '%s' is here already (%s, epoch %llu)", name, own_name(g->journal.own),

@@ -34,6 +34,7 @@ static json_object *ns_record(const struct served_ns *n)
 	json_object_object_add(o, "pool", json_object_new_boolean(n->pool));
 	json_object_object_add(o, "backend", json_object_new_uint64(n->backend));
 	json_object_object_add(o, "path", json_object_new_string(n->path));
+	json_object_object_add(o, "shared", json_object_new_boolean(n->shared));
 	json_object_object_add(o, "block", json_object_new_uint64(n->block));
 	json_object_object_add(o, "blocks", json_object_new_uint64(n->blocks));
 	add_hex(o, "nguid", n->ids.nguid, 16);
@@ -69,10 +70,22 @@ int store_save(struct serve *s)
 	return rc;
 }
 
+int store_shared(struct served *g, bool shared)
+{
+	bool same = true;
+
+	for (unsigned i = 0; i < g->ns_count; i++) {
+		same &= g->ns[i].shared == shared;
+		g->ns[i].shared = shared;
+	}
+	return same ? 0 : store_save(g->s);
+}
+
 static bool ns_from_record(json_object *o, struct served_ns *n)
 {
 	n->guest_nsid = (uint32_t)json_num(o, "guest_nsid");
 	n->pool = json_object_get_boolean(json_get(o, "pool"));
+	n->shared = json_object_get_boolean(json_get(o, "shared"));
 	n->backend = json_u64(o, "backend");
 	n->block = json_u64(o, "block");
 	n->blocks = json_u64(o, "blocks");

@@ -10,6 +10,7 @@
 
 enum { STATUS, MIGRATE, CAPS, PARAMS };	/* answers of begin's first round */
 enum { P_STATUS, P_MIGRATE, P_PCI };	/* of pause's */
+enum { COMMAND_DWORD = 1 << 1 };	/* as a bit, see pci_image.h */
 enum { LIMIT_MAX_MS = 2000000 };	/* QEMU's own */
 
 /* ---- begin */
@@ -242,7 +243,7 @@ static int ask_config(struct vm_qemu *v, uint64_t dwords, struct err *err)
 	return qtest_start(&v->qtest, &v->list, err);
 }
 
-/* Reading one register of the configuration goes through QEMU to our own server, behind every register write that the processors have
+/* Reading the command register goes through QEMU to our own server (the identifiers may be QEMU's own), behind every register write that the processors have
  * posted: when it is answered, they have arrived there. That is what pause promises. */
 int qemu_out_pause_steps(struct vm_qemu *v, struct err *err)
 {
@@ -259,7 +260,7 @@ int qemu_out_pause_steps(struct vm_qemu *v, struct err *err)
 		return rc;
 	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
 	rc = rc ? rc : judge_pause(v, err);
-	rc = rc ? rc : ask_config(v, 1, err);
+	rc = rc ? rc : ask_config(v, COMMAND_DWORD, err);
 	if (rc)
 		return rc;
 	STEP_WAIT(v->at, (rc = qtest_run(&v->qtest, err)) != -EAGAIN);
