@@ -177,7 +177,7 @@ def without_hmlm(rig, dut):
     need(code == 0, code, out, errs)
     with open(path) as f:
         r = json.load(f)
-    base = ('BA', 'IO', 'SG', 'FU')
+    base = ('BA', 'IO', 'SG', 'FU', 'BE', 'FI')
     for t in r['tests']:
         if t['group'] in base[:2]:
             need(t['verdict'] == 'PASS', t['id'], t['verdict'], t['why'])
@@ -252,8 +252,8 @@ def failure_repeated(rig, dut):
         report = '%s/same-%d.json' % (rig.dir, i)
         code, out, errs = verify('run', '--socket', dut.sockets, '--seed', '11', '--group', 'RN,XC', '--report', report, '--timeout', '60s')
         need(code == 0, code, out, errs)
-        with open(report) as f:
-            digests.append({t['id']: (t['sequence'], t['commands']) for t in json.load(f)['tests']})
+        with open(report) as f:  # not RN-04: after a fault the next steps depend on when it struck
+            digests.append({t['id']: (t['sequence'], t['commands']) for t in json.load(f)['tests'] if t['id'] != 'RN-04'})
     need(digests[0] == digests[1], 'other commands:', [(k, digests[0][k], digests[1][k]) for k in digests[0] if digests[0][k] != digests[1][k]])
 
 
