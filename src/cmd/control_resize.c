@@ -114,7 +114,6 @@ static int commit(struct served *g, struct err *err)
 
 	/* Others may have taken the pool's room meanwhile. */
 	rc = rc ? rc : judge_pool(g, r->n, r->blocks * r->n->block, err);
-
 	if (rc)
 		return rc;
 	test_stop_phase("resize-extended");

@@ -72,13 +72,19 @@ int store_save(struct serve *s)
 
 int store_shared(struct served *g, bool shared)
 {
-	bool same = true;
+	bool was[MOVE_NS_MAX], same = true;
+	int rc;
 
 	for (unsigned i = 0; i < g->ns_count; i++) {
-		same &= g->ns[i].shared == shared;
+		was[i] = g->ns[i].shared;
+		same &= was[i] == shared;
 		g->ns[i].shared = shared;
 	}
-	return same ? 0 : store_save(g->s);
+	rc = same ? 0 : store_save(g->s);
+	/* Not written: whoever asks again must not be told that it is so already. */
+	for (unsigned i = 0; rc && i < g->ns_count; i++)
+		g->ns[i].shared = was[i];
+	return rc;
 }
 
 static bool ns_from_record(json_object *o, struct served_ns *n)

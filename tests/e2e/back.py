@@ -4,6 +4,13 @@ And --mode handover, which is only for storage that both servers reach."""
 from rig import *
 
 
+def begin(rig):
+    rig.a.start()
+    rig.b.start()
+    rig.a.vm_start(False)
+    works(rig.a)
+
+
 def moved(rig, frm, to, *more):
     to.vm_start(True)
     p = rig.migrate(frm, to, *more)
@@ -16,10 +23,7 @@ def not_into_an_old_copy():
     """There by a copy; what stays behind is old. A handover back would lose all that was written since."""
     rig = Rig()
     try:
-        rig.a.start()
-        rig.b.start()
-        rig.a.vm_start(False)
-        works(rig.a)
+        begin(rig)
         moved(rig, rig.a, rig.b)
         works(rig.b)
         rig.a.vm_start(True)
@@ -50,10 +54,7 @@ def not_beside_another_writer():
             text = f.read().replace('namespaces=disk', 'namespaces=shared')
         with open(rig.a.ini, 'w') as f:
             f.write(text)
-        rig.a.start()
-        rig.b.start()
-        rig.a.vm_start(False)
-        works(rig.a)
+        begin(rig)
         rig.b.vm_start(True)
         p = rig.migrate(rig.a, rig.b, '--mode', 'handover')
         need(p.wait(60) != 0 and 'two writers' in p.text(), 'two writers on one file:', p.p.returncode, p.text()[-1500:])
@@ -71,10 +72,7 @@ def back_at_once():
     """Whoever watches the target may send the guest back before the source has put away what it left."""
     rig = Rig()
     try:
-        rig.a.start()
-        rig.b.start()
-        rig.a.vm_start(False)
-        works(rig.a)
+        begin(rig)
         rig.b.vm_start(True)
         there = rig.migrate(rig.a, rig.b)
         until('B to own the guest', lambda: rig.b.vm().get('own') == 'owner')
@@ -95,10 +93,7 @@ def stopped_behind_it():
     """Stopped while it clears up, a server ends the old VM first."""
     rig = Rig()
     try:
-        rig.a.start()
-        rig.b.start()
-        rig.a.vm_start(False)
-        works(rig.a)
+        begin(rig)
         rig.b.vm_start(True)
         rig.migrate(rig.a, rig.b)
         until('A to know that it has gone', lambda: rig.a.vm().get('own') == 'released')

@@ -243,8 +243,8 @@ static int ask_config(struct vm_qemu *v, uint64_t dwords, struct err *err)
 	return qtest_start(&v->qtest, &v->list, err);
 }
 
-/* Reading the command register goes through QEMU to our own server (the identifiers may be QEMU's own), behind every register write that the processors have
- * posted: when it is answered, they have arrived there. That is what pause promises. */
+/* Reading the command register goes through QEMU to our own server (the identifiers may be QEMU's own), behind every register write that
+ * the processors have posted: when it is answered, they have arrived there. That is what pause promises. */
 int qemu_out_pause_steps(struct vm_qemu *v, struct err *err)
 {
 	int rc;
