@@ -75,7 +75,12 @@
 	I("NVMCS12_3_3_07", "B-IO-7", SHALL, "NVM CS 1.2 3.3", "Copy moves what it names, in order", NULL) \
 	I("NVMCS12_3_3_08", "B-IO-8", SHALL, "NVM CS 1.2 3.3", "Compare fails on a difference => 2/85h", NULL) \
 	I("NVMCS12_3_3_09", "B-IO-9", SHALL, "NVM CS 1.2 3.3", "An I/O opcode that is not supported => 0/01h", NULL) \
-	I("NVMCS12_3_3_10", "B-IO-10", SHALL, "NVM CS 1.2 3.3", "Flush completes", NULL)
+	I("NVMCS12_3_3_10", "B-IO-10", SHALL, "NVM CS 1.2 3.3", "Flush completes", NULL) \
+	I("NVM21_4_2_3_01", "B-ME-1", SHALL, "Base 2.1 4.2.3", "Data that cannot be read => 2/81h, for commands that touch it and for no other", "a Copy may fail on its own side") \
+	I("NVM21_4_2_3_02", "B-ME-2", SHALL, "Base 2.1 4.2.3", "Data that cannot be written => 2/80h; blocks that the command does not name stay as they are", NULL) \
+	I("NVM21_4_2_3_03", "B-ME-3", SHALL, "Base 2.1 4.2.3", "A Flush that the medium refuses does not succeed", "Write Fault or Internal Error") \
+	I("NVM21_5_1_12_1_02", "B-ME-4", SHALL, "Base 2.1 5.1.12.1", "The error log names the command that failed: SQID, CID, status, NSID, LBA", "the first LBA of the command, or the one that failed") \
+	I("NVM21_5_1_12_1_03", "B-ME-5", SHALL, "Base 2.1 5.1.12.1", "The SMART log counts unrecovered data integrity errors and entries of the error log", NULL)
 
 #define ITEM_(id, key, class, section, text, accept) { id, key, VC_##class, section, text, accept, NULL },
 const struct vitem checklist_base[] = { CHECKLIST_BASE(ITEM_) { .key = NULL } };

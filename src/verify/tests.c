@@ -24,6 +24,7 @@ const struct vgroup vgroups[] = {
 	{ "XS", "every operation in every state", tests_xs },
 	{ "XC", "every cross of the coverage plan", tests_xc },
 	{ "E2E", "whole moves", tests_e2e },
+	{ "ME", "media that fail", tests_me },
 	{ "FI", "faults on purpose, one at a time", tests_fi },
 	{ "RN", "random sequences", tests_rn },
 	{ NULL, NULL, NULL }

@@ -661,6 +661,33 @@ static void no_flush(struct liar *l, unsigned c, const struct nvme_sqe *s, struc
 	if (l->qid && s->opc == NVME_NVM_FLUSH)
 		status_is(e, NVME_INTERNAL_ERROR);
 }
+/* A medium fails, and nobody is told. */
+static void no_media_errors(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
+{
+	(void)c, (void)s;
+	if (l->qid && (nvme_cqe_status(e) == 0x280 || nvme_cqe_status(e) == 0x281))
+		status_is(e, 0);
+}
+static uint8_t *log_read(struct liar *l, unsigned c, const struct nvme_sqe *s, unsigned lid)
+{
+	return !l->qid && s->opc == NVME_OP_GET_LOG && (le32_get(s->cdw10) & 0xff) == lid ? data(l, c, s, 512) : NULL;
+}
+static void error_of_another(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
+{
+	uint8_t *p = log_read(l, c, s, NVME_LID_ERROR);
+
+	(void)e;
+	if (p)
+		p[10] ^= 1;
+}
+static void no_error_entries(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
+{
+	uint8_t *p = log_read(l, c, s, NVME_LID_SMART);
+
+	(void)e;
+	if (p)
+		memset(p + 160, 0, 32);
+}
 static void once_only(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
 {
 	(void)c;
@@ -803,6 +830,11 @@ static const struct lie lies[] = {
 	{ "every seventh entry is lost", "E2E-11", NULL, entry_lost }, { "every seventh entry is lost", "E2E-12", NULL, entry_lost },
 	{ "no suspended entry", "SU-09", NULL, entry_never_suspended }, { "a stray write", "SU-05", suspended_dma, stray },
 	{ "a write while suspended", "SU-02", suspended_dma, suspended_dma_turn },
+	{ "a Read that cannot be done succeeds", "ME-01", no_media_errors }, { "whatever cannot read succeeds", "ME-02", no_media_errors },
+	{ "a Write that cannot be done succeeds", "ME-03", no_media_errors }, { "a Flush that cannot be done succeeds", "ME-04", no_media_errors },
+	{ "the error log names another command", "ME-05", error_of_another }, { "SMART counts nothing", "ME-05", no_error_entries },
+	{ "every seventh entry is lost", "ME-06", NULL, entry_lost }, { "a Write that failed amid Suspend succeeds", "ME-07", no_media_errors },
+	{ "nothing fails on a medium that is gone", "ME-08", no_media_errors },
 };
 
 /* Statements no lie of this file can break, and why. */
