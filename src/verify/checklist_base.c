@@ -18,6 +18,7 @@
 	I("NVM21_3_7_2_09", "B-REG-7", SHALL, "Base 2.1 3.7.2", "A function level reset returns configuration space to its defaults", NULL) \
 	I("NVM21_3_3_3_01", "B-IRQ-1", SHALL, "Base 2.1 3.3.3", "Completions raise the vector of their CQ, and none with IEN=0", NULL) \
 	I("NVM21_3_3_3_02", "B-IRQ-2", SHALL, "Base 2.1 3.3.3", "An interrupt on a masked vector is pending and is raised when the mask goes", NULL) \
+	I("PCI6_7_7_2_01", "B-IRQ-3", SHALL, "PCIe 6.0 7.7.2", "The MSI-X table reads as it was written", NULL) \
 	I("NVM21_5_1_2_01", "B-EVT-1", SHALL, "Base 2.1 5.1.2", "A doorbell value out of range is reported as error event 01h", NULL) \
 	I("NVM21_5_1_2_02", "B-EVT-2", SHALL, "Base 2.1 5.1.2", "Error events are masked once reported, until the log page is read with RAE=0", NULL) \
 	I("NVM21_5_2_1_01", "B-CQ-1", SHALL, "Base 2.1 5.2.1", "Create CQ with QID 0, one in use or one beyond the number granted => 1/01h", NULL) \
@@ -66,6 +67,14 @@
 	I("NVM21_3_4_2_02", "B-FUSE-2", SHALL, "Base 2.1 3.4.2", "Compare and Write fused: both succeed, in order, and the data is there", NULL) \
 	I("NVM21_3_4_2_03", "B-FUSE-3", SHALL, "Base 2.1 3.4.2", "When the first of a fused pair fails the second => 0/09h and nothing is written", NULL) \
 	I("NVM21_3_4_2_04", "B-FUSE-4", SHALL, "Base 2.1 3.4.2", "Half of a fused pair => 0/0Ah; FUSE 11b => 0/02h", "without fused operations a half may be an Invalid Field") \
+	I("NVM21_5_2_5_01", "B-DB-1", SHALL, "Base 2.1 5.2.5", "With shadow doorbells, a host that rings only when EventIdx asks for it has every command done", NULL) \
+	I("NVM21_5_2_5_02", "B-DB-2", SHALL, "Base 2.1 5.2.5", "The admin queue's doorbells have no shadows", NULL) \
+	I("NVM21_5_2_5_03", "B-DB-3", SHALL, "Base 2.1 5.2.5", "Buffers that are no whole pages, or not there => refused, and doorbells go on as they were", "Invalid Field, PRP Offset Invalid, Data Transfer Error") \
+	I("NVM21_5_2_5_04", "B-DB-4", SHALL, "Base 2.1 3.7.2", "A reset ends shadow doorbells", NULL) \
+	I("NVMCS13_RL_01", "B-RL-1", SHALL, "NVM CS 1.3 FID 28h", "A limit reads back as it was set; one that cannot be => refused", "Invalid Field, or Invalid Controller Identifier for a target that is not there") \
+	I("NVMCS13_RL_02", "B-RL-2", SHALL, "NVM CS 1.3 FID 28h", "Commands beyond a limit wait, and none fails", NULL) \
+	I("NVMCS13_RL_03", "B-RL-3", SHALL, "NVM CS 1.3 FID 28h", "A write counts by the ratio that was set", NULL) \
+	I("NVMCS13_RL_04", "B-RL-4", SHOULD, "NVM CS 1.3 FID 28h", "A limit does not hold up a Suspend, nor other controllers, and what waits goes when it is lifted", NULL) \
 	I("NVMCS12_3_3_01", "B-IO-1", SHALL, "NVM CS 1.2 3.3", "What was written is read back", NULL) \
 	I("NVMCS12_3_3_02", "B-IO-2", SHALL, "NVM CS 1.2 3.3", "A range beyond NSZE => 0/80h and nothing is changed", NULL) \
 	I("NVMCS12_3_3_03", "B-IO-3", SHALL, "NVM CS 1.2 3.3", "A namespace that is not active => 0/0Bh", NULL) \
