@@ -22,9 +22,6 @@ struct port_ops {
 	/* PCI configuration space. */
 	int (*cfg_read)(struct port *, uint32_t off, void *buf, uint32_t len);
 	int (*cfg_write)(struct port *, uint32_t off, const void *buf, uint32_t len);
-	/* Any BAR, 4 or 8 bytes: for what is not a register (the MSI-X table). May be NULL. */
-	int (*bar_read)(struct port *, unsigned bar, uint32_t off, void *buf, uint32_t len);
-	int (*bar_write)(struct port *, unsigned bar, uint32_t off, const void *buf, uint32_t len);
 	/* Gives the device access to [ptr, ptr+size) at iova. fd >= 0: a shared file whose byte fd_off is ptr. */
 	int (*dma_map)(struct port *, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off);
 	int (*dma_unmap)(struct port *, uint64_t iova, uint64_t size);
@@ -32,6 +29,9 @@ struct port_ops {
 	bool (*poll)(struct port *);
 	int (*reset)(struct port *);	/* function level reset */
 	void (*close)(struct port *);
+	/* Any BAR, 4 or 8 bytes: for what is not a register (the MSI-X table). May be NULL. */
+	int (*bar_read)(struct port *, unsigned bar, uint32_t off, void *buf, uint32_t len);
+	int (*bar_write)(struct port *, unsigned bar, uint32_t off, const void *buf, uint32_t len);
 };
 
 #endif
