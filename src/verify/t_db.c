@@ -76,8 +76,11 @@ void db_work(struct shadow *s, unsigned qid, unsigned n)
 		for (unsigned i = 0; i < bunch; i++)
 			vt_finish(s->c->t, k[i]);
 		consumed(s, qid);
-		for (uint64_t pause = rng_below(&s->c->t->rng, 4); pause; pause--) /* it may fall asleep in between, or not */
+		/* It may fall asleep in between, or not. */
+		for (uint64_t pause = rng_below(&s->c->t->rng, 4); pause; pause--)
 			vt_poll(s->c->t);
+		if (!rng_below(&s->c->t->rng, 16))
+			vt_watch_silent(s->c);
 	}
 }
 
