@@ -1,8 +1,9 @@
 /* Blocks in memory: one sparse private mapping, and a bitmap of the granules that ever got data.
  *
  * Called from the device thread. Every request is done inside submit, without allocation, and without a system call
- * except for large deallocations and large writes to pages never used. A granule whose bit is clear is all zeroes in the mapping too, so a write to a part of
- * it needs no preparation; reads of it do not touch the mapping, so that scanning an empty disk takes no memory.
+ * except for large deallocations and for large writes to pages never used. A granule whose bit is clear is all zeroes in the
+ * mapping too, so a write to a part of it needs no preparation; reads of it do not touch the mapping, so that scanning an
+ * empty disk takes no memory.
  */
 #include "block/block.h"
 
