@@ -37,7 +37,7 @@ static void shst_set(struct nvme_ctrl *c, unsigned v)
 bool nvme_ctrl_may_fetch(const struct nvme_ctrl *c)
 {
 	return c->enabled && !(c->csts & NVME_CSTS_CFS) && c->suspend == NVME_RUNNING && c->online && !c->held &&
-	       !c->dev.gmem.draining && c->held_count < NVME_HELD_MAX && !cc_shn(c) && pci_bus_master(&c->pci);
+	       !c->dev.gmem.draining && !cc_shn(c) && pci_bus_master(&c->pci);
 }
 
 void nvme_ctrl_fatal(struct nvme_ctrl *c, const char *why)

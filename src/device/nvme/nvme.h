@@ -29,7 +29,7 @@ enum {
 	NVME_SGLS = 1 << 16 | 1,		/* SGLs of any alignment, bit buckets; what xfer.c takes */
 	NVME_QSIZE_MAX = 4096,			/* entries; CAP.MQES + 1 */
 	NVME_WORK_MAX = 4 << 20,		/* bytes one poll may give to backends; beyond, what can wait waits for the next */
-	NVME_HELD_MAX = 256			/* completions waiting for CQ room that a state image can carry; more stop fetching */
+	NVME_HELD_MAX = 256			/* completions waiting for CQ room that a state image can carry; more stop fetching from I/O queues */
 };
 
 struct nvme_ns {
@@ -74,6 +74,7 @@ struct nvme_cq {
 	uint8_t *ptr;
 	uint64_t generation;
 	struct list held;			/* nvme_req waiting for room (or, by message, for their turn) */
+	unsigned waiting;			/* how many those are */
 	/* derived */
 	bool posting;				/* by message: the first of held is on its way */
 	uint32_t db_bad;

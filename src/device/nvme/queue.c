@@ -11,6 +11,7 @@
 
 enum {
 	BURST = 16,	/* commands one queue may have before the next one has its turn */
+	CQ_WAITING_MAX = 16, /* completions without room in one CQ; more stop fetching from its SQs */
 	HINT_AHEAD = 3	/* commands between a look and the command's turn: about as long as memory takes to answer */
 };
 
@@ -98,6 +99,18 @@ void nvme_admin_queues_create(struct nvme_ctrl *c)
 	sq_set(c, 0, 0, (c->aqa & 0xfff) + 1, c->asq, 0);
 }
 
+static void held_add(struct nvme_cq *cq, struct nvme_req *req)
+{
+	list_push(&cq->held, &req->link);
+	cq->waiting++;
+}
+
+static void held_del(struct nvme_cq *cq, struct nvme_req *req)
+{
+	list_del(&req->link);
+	cq->waiting--;
+}
+
 /* Completions that still wait are dropped: to the host, deleting the queue ended its commands. */
 static void held_drop(struct nvme_cq *cq, const struct nvme_sq *only)
 {
@@ -111,11 +124,11 @@ static void held_drop(struct nvme_cq *cq, const struct nvme_sq *only)
 				req->forsaken = true;
 				continue;	/* the slot is half written: let it finish */
 			}
-			list_del(&req->link);
+			held_del(cq, req);
 			req->sq = NULL;
 			continue;
 		}
-		list_del(&req->link);
+		held_del(cq, req);
 		req->ctrl->held_count--;
 		nvme_req_free(req);
 	}
@@ -372,9 +385,17 @@ void nvme_sq_fetched(struct nvme_req *req, int rc)
 	nvme_req_start(req);
 }
 
+/* A CQ that its host does not empty stops the SQs that use it and no others, the admin queue least of all: deleting the queue, or
+ * aborting, may be how the host means to go on. */
+static bool cq_patient(const struct nvme_ctrl *c, const struct nvme_sq *sq)
+{
+	return sq->cq->waiting < CQ_WAITING_MAX && (!sq->qid || c->held_count < NVME_HELD_MAX);
+}
+
 static bool sq_ready(const struct nvme_ctrl *c, const struct nvme_sq *sq)
 {
-	return sq->live && !sq->deleting && !sq->fetching && sq->head != sq->tail && sq->stuck != c->dev.gmem.generation;
+	return sq->live && !sq->deleting && !sq->fetching && sq->head != sq->tail && sq->stuck != c->dev.gmem.generation &&
+	       cq_patient(c, sq);
 }
 
 /* Looks at the command that stands HINT_AHEAD behind the head and lets its backend warm up. The guest may change it meanwhile:
@@ -545,7 +566,7 @@ void nvme_cq_posted(struct nvme_req *req, int rc)
 	}
 	cq->posting = false;
 	if (rc && req->forsaken) {	/* nobody waits for it, and a state image could not name its queue */
-		list_del(&req->link);
+		held_del(cq, req);
 		nvme_req_free(req);
 		cq_quiet(cq);
 		return;
@@ -556,7 +577,7 @@ void nvme_cq_posted(struct nvme_req *req, int rc)
 		cq->stuck = c->dev.gmem.generation;
 		return;
 	}
-	list_del(&req->link);
+	held_del(cq, req);
 	cq_advance(c, cq);
 	nvme_req_free(req);
 	cq_quiet(cq);
@@ -577,7 +598,7 @@ void nvme_cq_post(struct nvme_req *req)
 		return;
 	}
 	req->where = NVME_REQ_HELD;
-	list_push(&cq->held, &req->link);
+	held_add(cq, req);
 	c->held_count++;
 }
 
@@ -594,7 +615,7 @@ static bool cq_flush(struct nvme_ctrl *c, struct nvme_cq *cq)
 			cq_write_by_message(c, cq, req);
 			continue;
 		}
-		list_del(&req->link);
+		held_del(cq, req);
 		c->held_count--;
 		cq_write(c, cq, ring, req);
 		nvme_req_free(req);
@@ -627,7 +648,7 @@ bool nvme_held_restore(struct nvme_sq *sq, uint16_t cid, uint16_t status, uint32
 	req->dw0 = dw0;
 	req->dw1 = dw1;
 	req->where = NVME_REQ_HELD;
-	list_push(&sq->cq->held, &req->link);
+	held_add(sq->cq, req);
 	c->held_count++;
 	return true;
 }

@@ -89,7 +89,7 @@ WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 #define NVME_CQ_ROWS(V, A, E, C, D)                                                               \
 	C(V0, live) C(V0, ien) C(QUEUES, irq_wanted) C(V0, qid) C(V0, size) C(V0, iv)          \
 	C(V0, prp1) C(V0, head) C(V0, tail) C(QUEUES, phase) D(sqs, "follows from the SQs")    \
-	D(ptr, "pointer") D(generation, "of ptr") C(HELD, held) \
+	D(ptr, "pointer") D(generation, "of ptr") C(HELD, held) D(waiting, "follows from HELD") \
 	D(posting, "false after a drain") D(db_bad, "only avoids repeated complaints")         \
 	D(stuck, "of this server's memory table") D(deleting, "false after a drain")           \
 	D(delete_req, "none after a drain")

@@ -1,0 +1,31 @@
+/* What hosts may do at the edges, each once: queues that are not emptied or were used before something is switched on, backends that do
+ * not answer, registers written at the wrong time, memory that runs out. The reason stands beside the case. */
+#include "hmlm.h"
+
+static struct nvme_sqe sqe(unsigned opc, uint32_t nsid) { return (struct nvme_sqe){ .opc = (uint8_t)opc, .nsid = le32_of(nsid) }; }
+
+/* ---- who may be kept waiting by whom */
+
+/* An I/O CQ of two entries that nobody empties. Base: what stops is what completes there. The host may still delete the queue, and its
+ * neighbours go on. */
+TEST(full_cq_stops_nobody_else)
+{
+	RIG(r, .queues = 2, .qsize = 1024);
+	struct rig_host *h = rig_host(&r, r.mc);
+
+	nvme_sq_delete(&r.mc->sq[1]);
+	nvme_cq_delete(&r.mc->cq[1]);
+	rig_ring(h, 1, 1024);
+	EXPECT_EQ(nvme_cq_create(r.mc, 1, 2, rig_iova(&r, r.mc, h->q[1].cq), false, 1), NVME_SUCCESS);
+	EXPECT_EQ(nvme_sq_create(r.mc, 1, 1, 1024, rig_iova(&r, r.mc, h->q[1].sq), 0), NVME_SUCCESS);
+	for (unsigned i = 0; i < 1000; i++)
+		rig_submit(&r, r.mc, 1, sqe(NVME_NVM_FLUSH, 1));
+	rig_settle(&r);
+	EXPECT(r.mc->held_count > 0);
+	EXPECT(r.mc->sq[1].head != r.mc->sq[1].tail);
+	EXPECT_STATUS(rig_io(&r, r.mc, 2, sqe(NVME_NVM_FLUSH, 1)), NVME_SUCCESS);
+	EXPECT_STATUS(rig_admin(&r, r.mc, sqe(NVME_OP_KEEP_ALIVE, 0)), NVME_SUCCESS);
+	EXPECT_STATUS(rig_admin(&r, r.mc, (struct nvme_sqe){ .opc = NVME_OP_DELETE_SQ, .cdw10 = le32_of(1) }), NVME_SUCCESS);
+	EXPECT_STATUS(rig_admin(&r, r.mc, (struct nvme_sqe){ .opc = NVME_OP_DELETE_CQ, .cdw10 = le32_of(1) }), NVME_SUCCESS);
+	EXPECT_EQ(r.mc->held_count, 0);
+}
