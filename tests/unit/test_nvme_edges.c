@@ -4,6 +4,49 @@
 
 static struct nvme_sqe sqe(unsigned opc, uint32_t nsid) { return (struct nvme_sqe){ .opc = (uint8_t)opc, .nsid = le32_of(nsid) }; }
 
+/* ---- a backend that answers when it is told to */
+
+struct tap { struct blk b; struct list out; bool hold; };
+static struct tap *tap;
+
+static int tap_submit(struct blk *b, struct blk_io *io)
+{
+	struct tap *t = (struct tap *)b;
+
+	if (!t->hold)
+		return blk_submit(b->below, io);
+	list_push(&t->out, &io->link);
+	return 0;
+}
+static int tap_poll(struct blk *b) { return blk_poll(b->below); }
+static void tap_close(struct blk *b)
+{
+	blk_close(b->below);
+	free(b);
+	tap = NULL;
+}
+static const struct blk_ops tap_ops = { .name = "tap", .submit = tap_submit, .poll = tap_poll, .close = tap_close };
+static struct blk *tap_wrap(struct blk *below)
+{
+	tap = calloc(1, sizeof(*tap));
+	tap->b = *below;
+	tap->b.ops = &tap_ops;
+	tap->b.below = below;
+	list_init(&tap->out);
+	return &tap->b;
+}
+static void tap_release_all(void)
+{
+	struct list *l;
+
+	tap->hold = false;
+	while ((l = list_pop(&tap->out))) {
+		struct blk_io *io = LIST_ENTRY(l, struct blk_io, link);
+
+		io->done(io, blk_submit(tap->b.below, io) == BLK_DONE ? 0 : -EIO);
+	}
+}
+
 /* ---- who may be kept waiting by whom */
 
 /* An I/O CQ of two entries that nobody empties. Base: what stops is what completes there. The host may still delete the queue, and its
@@ -28,4 +71,23 @@ TEST(full_cq_stops_nobody_else)
 	EXPECT_STATUS(rig_admin(&r, r.mc, (struct nvme_sqe){ .opc = NVME_OP_DELETE_SQ, .cdw10 = le32_of(1) }), NVME_SUCCESS);
 	EXPECT_STATUS(rig_admin(&r, r.mc, (struct nvme_sqe){ .opc = NVME_OP_DELETE_CQ, .cdw10 = le32_of(1) }), NVME_SUCCESS);
 	EXPECT_EQ(r.mc->held_count, 0);
+}
+
+/* More commands than there are requests, and a disk that has stopped: what the driver then does are admin commands. */
+TEST(stuck_backend_leaves_the_admin_queue_alone)
+{
+	RIG(r, .queues = 1, .qsize = 256, .max_reqs = 64, .wrap = tap_wrap);
+
+	tap->hold = true;
+	for (unsigned i = 0; i < 200; i++)
+		rig_submit(&r, r.mc, 1, sqe(NVME_NVM_FLUSH, 1));
+	for (unsigned i = 0; i < NVME_AER_MAX; i++)
+		rig_submit(&r, r.mc, 0, sqe(NVME_OP_AER, 0));
+	rig_settle(&r);
+	EXPECT_STATUS(rig_admin(&r, r.mc, sqe(NVME_OP_KEEP_ALIVE, 0)), NVME_SUCCESS);
+	tap_release_all();
+	rig_settle(&r);
+	EXPECT_EQ(r.mc->sq[1].head, r.mc->sq[1].tail);
+	EXPECT_EQ(r.mc->inflight, 0);
+	EXPECT_EQ(r.mc->req_count, 64 - NVME_AER_MAX);
 }

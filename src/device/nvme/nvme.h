@@ -23,6 +23,7 @@ enum {
 	NVME_IOV_MAX = (NVME_XFER_MAX / NVME_PAGE) + 1,
 	NVME_BUFS = 4,				/* bounce and scratch buffers of NVME_XFER_MAX bytes, per controller */
 	NVME_AER_MAX = 8,			/* outstanding AERs (AERL + 1) */
+	NVME_ADMIN_REQS = 4,			/* requests that I/O commands leave to the admin queue */
 	NVME_ERRLOG_ENTRIES = 64,
 	NVME_VERSION = 0x00020100,		/* Base 2.1: property VS and Identify Controller */
 	NVME_NVM_VERSION = 0x00010200,		/* NVM Command Set 1.2 */
@@ -247,6 +248,7 @@ struct nvme_ctrl {
 
 	struct nvme_req *reqs;
 	struct list req_free, buf_wait, throttled, retry, telling;	/* nvme_req */
+	unsigned req_count;				/* in req_free */
 	unsigned inflight;				/* all requests out, orphans too, AERs not */
 	uint8_t *bufs[NVME_BUFS];
 	uint32_t bufs_free;				/* bit map */

@@ -340,6 +340,13 @@ bool nvme_queues_arm(struct nvme_ctrl *c)
 
 /* ---- fetching ---- */
 
+/* A backend that does not answer, or many queues, must not take the last requests: what a driver does about commands that take too long
+ * (Abort, Delete I/O SQ, Get Log Page) are admin commands. */
+static struct nvme_req *req_for(struct nvme_ctrl *c, const struct nvme_sq *sq)
+{
+	return sq->qid && c->req_count <= NVME_ADMIN_REQS ? NULL : nvme_req_take(c);
+}
+
 static void sq_advance(struct nvme_ctrl *c, struct nvme_sq *sq)
 {
 	sq->head = sq->head + 1u == sq->size ? 0 : (uint16_t)(sq->head + 1);
@@ -351,7 +358,7 @@ static void sq_advance(struct nvme_ctrl *c, struct nvme_sq *sq)
  * the queue, where the target finds it. */
 static bool sq_fetch_by_message(struct nvme_ctrl *c, struct nvme_sq *sq)
 {
-	struct nvme_req *req = nvme_req_take(c);
+	struct nvme_req *req = req_for(c, sq);
 	int rc;
 
 	if (!req)
@@ -431,7 +438,7 @@ static unsigned sq_fetch(struct nvme_ctrl *c, struct nvme_sq *sq, unsigned max)
 	if (!sq->ptr)
 		return sq_fetch_by_message(c, sq);
 	while (n < max && sq->live && !sq->deleting && sq->head != sq->tail) {
-		struct nvme_req *req = nvme_req_take(c);
+		struct nvme_req *req = req_for(c, sq);
 
 		if (!req)
 			break;

@@ -35,6 +35,7 @@ void nvme_reqs_init(struct nvme_ctrl *c)
 		c->reqs[i].ctrl = c;
 		list_push(&c->req_free, &c->reqs[i].link);
 	}
+	c->req_count = c->max_reqs;
 	c->bufs_free = (1u << NVME_BUFS) - 1;
 }
 
@@ -47,6 +48,7 @@ struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
 	if (l == &c->req_free)
 		return NULL;
 	list_del(l);
+	c->req_count--;
 	req->sq = NULL;
 	req->row = NULL;
 	req->ns = NULL;
@@ -71,6 +73,7 @@ void nvme_req_free(struct nvme_req *req)
 	req->where = NVME_REQ_FREE;
 	req->sq = NULL;
 	list_push(head->next, &req->link);
+	req->ctrl->req_count++;
 }
 
 static uint8_t *buf_take(struct nvme_ctrl *c)
