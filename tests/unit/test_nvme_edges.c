@@ -91,3 +91,24 @@ TEST(stuck_backend_leaves_the_admin_queue_alone)
 	EXPECT_EQ(r.mc->inflight, 0);
 	EXPECT_EQ(r.mc->req_count, 64 - NVME_AER_MAX);
 }
+
+/* The same with buffers: each Verify has one while it is under way, and so must Identify. */
+TEST(stuck_backend_leaves_a_buffer)
+{
+	RIG(r, .queues = 1, .wrap = tap_wrap);
+	struct nvme_sqe id = sqe(NVME_OP_IDENTIFY, 0);
+	void *page = rig_alloc(&r, r.mc, 4096);
+
+	nvme_identify_cns_put(&id, NVME_CNS_CTRL);
+	tap->hold = true;
+	for (unsigned i = 0; i < 16; i++)
+		rig_submit(&r, r.mc, 1, rig_rw(NVME_NVM_VERIFY, 1, 0, 8));
+	rig_settle(&r);
+	for (unsigned i = 0; i < 3; i++)
+		EXPECT_STATUS(rig_admin_data(&r, r.mc, id, page, 4096), NVME_SUCCESS);
+	tap_release_all();
+	rig_settle(&r);
+	EXPECT_EQ(r.mc->stats.completed, 16 + 3);
+	EXPECT_EQ(r.mc->stats.errors, 0);
+	EXPECT_EQ(r.mc->bufs_free, (1u << NVME_BUFS) - 1);
+}

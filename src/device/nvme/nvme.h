@@ -21,9 +21,10 @@ enum {
 	NVME_MDTS = 5,				/* 2^5 pages = 128 KiB */
 	NVME_XFER_MAX = NVME_PAGE << NVME_MDTS,
 	NVME_IOV_MAX = (NVME_XFER_MAX / NVME_PAGE) + 1,
-	NVME_BUFS = 4,				/* bounce and scratch buffers of NVME_XFER_MAX bytes, per controller */
+	NVME_BUFS = 5,				/* bounce and scratch buffers of NVME_XFER_MAX bytes, per controller */
 	NVME_AER_MAX = 8,			/* outstanding AERs (AERL + 1) */
-	NVME_ADMIN_REQS = 4,			/* requests that I/O commands leave to the admin queue */
+	NVME_ADMIN_REQS = 4,			/* requests that I/O commands leave to the admin queue, */
+	NVME_ADMIN_BUFS = 1,			/* and buffers */
 	NVME_ERRLOG_ENTRIES = 64,
 	NVME_VERSION = 0x00020100,		/* Base 2.1: property VS and Identify Controller */
 	NVME_NVM_VERSION = 0x00010200,		/* NVM Command Set 1.2 */
