@@ -112,3 +112,37 @@ TEST(stuck_backend_leaves_a_buffer)
 	EXPECT_EQ(r.mc->stats.errors, 0);
 	EXPECT_EQ(r.mc->bufs_free, (1u << NVME_BUFS) - 1);
 }
+
+/* ---- shadow doorbells */
+
+/* Doorbell Buffer Config for queues that were used already, with pages of zeroes: no command runs twice, none that follows is lost, and
+ * who has written its shadow first is believed. */
+TEST(shadow_doorbells_of_used_queues)
+{
+	RIG(r, .queues = 3, .qsize = 16);
+	struct rig_queue *q = rig_host(&r, r.mc)->q;
+	uint32_t *shadow = rig_alloc(&r, r.mc, 4096);
+	struct nvme_sqe s = sqe(NVME_OP_DBBUF, 0), f = sqe(NVME_NVM_FLUSH, 1);
+	uint64_t fetched;
+
+	s.prp1 = le64_of(rig_iova(&r, r.mc, shadow));
+	s.prp2 = le64_of(rig_iova(&r, r.mc, rig_alloc(&r, r.mc, 4096)));
+	for (unsigned i = 0; i < 5; i++)
+		EXPECT_STATUS(rig_io(&r, r.mc, 1, f), NVME_SUCCESS);
+	memcpy(q[2].sq, &f, 64);
+	shadow[4] = 1;		/* rung there alone, before the command */
+	EXPECT_STATUS(rig_admin(&r, r.mc, s), NVME_SUCCESS);
+	rig_settle(&r);
+	fetched = r.mc->stats.fetched;
+	EXPECT_EQ(fetched, 5 + 1 + 1);
+	EXPECT_EQ(r.mc->sq[1].tail, 5);
+	EXPECT_EQ(r.mc->cq[1].head, 5);
+	EXPECT_EQ(shadow[2], 5);
+	EXPECT_EQ(shadow[3], 5);
+	EXPECT_EQ(shadow[6], 0);
+	memcpy(q[1].sq + 64 * 5, &f, 64);
+	shadow[2] = 6;
+	rig_settle(&r);
+	EXPECT_EQ(r.mc->stats.fetched, fetched + 1);
+	EXPECT_EQ(r.mc->stats.errors, 0);
+}

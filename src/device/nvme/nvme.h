@@ -325,6 +325,7 @@ void nvme_cq_delete(struct nvme_cq *);			/* at once */
 /* Delete I/O CQ: SUCCESS once no completion is on its way into its memory any more. Returns the status or NVME_ASYNC. */
 nvme_status nvme_cq_delete_wait(struct nvme_cq *, struct nvme_req *);
 void nvme_doorbells_latch(struct nvme_ctrl *);		/* sq->tail and cq->head from the doorbells: before they are saved */
+void nvme_dbbuf_begin(struct nvme_ctrl *, uint64_t shadow, uint64_t eventidx);	/* shadow doorbells from now on; both are mapped */
 /* Puts a completion back that waited for CQ room when the controller was saved. False: no request free. */
 bool nvme_held_restore(struct nvme_sq *, uint16_t cid, uint16_t status, uint32_t dw0, uint32_t dw1);
 

@@ -300,6 +300,35 @@ void nvme_doorbells_latch(struct nvme_ctrl *c)
 			cq_latch(c, &c->cq[i], shadow);
 }
 
+/* Only where nothing has been written yet: a host that keeps its shadows up to date before it gives them to us knows better. */
+static void shadow_begin(struct nvme_ctrl *c, uint32_t *page, unsigned index, uint32_t value)
+{
+	uint32_t zero = 0;
+
+	if (value && __atomic_compare_exchange_n(&page[index], &zero, value, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		gmem_mark_ring(&c->dev.gmem, c->dbbuf_shadow + 4ull * index, 4);
+}
+
+/* Queues may have been used before: a shadow that is still 0 would move their tails back, and commands that ran long ago would run once
+ * more. So it begins with the doorbell's value. */
+void nvme_dbbuf_begin(struct nvme_ctrl *c, uint64_t shadow, uint64_t eventidx)
+{
+	uint32_t *page = gmem_ptr(&c->dev.gmem, shadow, NVME_PAGE, true);
+
+	nvme_doorbells_latch(c);
+	c->dbbuf_shadow = shadow;
+	c->dbbuf_eventidx = eventidx;
+	c->dbbuf_shadow_ptr = c->dbbuf_eventidx_ptr = NULL;
+	c->dbbuf_generation = 0;
+	c->dbbuf = true;
+	for (unsigned i = 1; page && i < c->sq_top; i++)
+		if (c->sq[i].live)
+			shadow_begin(c, page, 2 * i, c->sq[i].tail);
+	for (unsigned i = 1; page && i < c->cq_top; i++)
+		if (c->cq[i].live)
+			shadow_begin(c, page, 2 * i + 1, c->cq[i].head);
+}
+
 static bool eventidx_set(struct nvme_ctrl *c, unsigned index, uint16_t value)
 {
 	if (c->dbbuf_eventidx_ptr[index] == value)
