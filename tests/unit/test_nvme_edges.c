@@ -146,3 +146,39 @@ TEST(shadow_doorbells_of_used_queues)
 	EXPECT_EQ(r.mc->stats.fetched, fetched + 1);
 	EXPECT_EQ(r.mc->stats.errors, 0);
 }
+
+/* ---- memory by message */
+
+static int refuse(void *ctx, struct gmem_op *op)
+{
+	(void)ctx;
+	(void)op;
+	return -ENODEV;
+}
+
+/* QEMU refuses our messages while its guest has bus mastering off. What was under way is done when it is on again: the command that
+ * could not be fetched, and the completion that could not be posted. No map has changed. */
+TEST(refused_messages_are_sent_again)
+{
+	RIG(r, .queues = 2, .by_message = true, .wrap = tap_wrap);
+	struct device *d = nvme_ctrl_device(r.mc);
+	uint16_t done, rung;
+
+	tap->hold = true;
+	done = rig_submit(&r, r.mc, 1, sqe(NVME_NVM_FLUSH, 1));
+	rig_settle(&r);
+	d->gmem.remote = refuse;
+	tap_release_all();
+	rung = rig_submit(&r, r.mc, 2, sqe(NVME_NVM_FLUSH, 1));
+	rig_settle(&r);
+	EXPECT_EQ(r.mc->held_count, 1);
+	EXPECT_EQ(r.mc->sq[2].head, 0);
+	rig_cfg_put16(r.mc, 4, 0x0002);
+	d->gmem.remote = rig_remote;
+	rig_cfg_put16(r.mc, 4, 0x0006);
+	EXPECT(d->ops->deadline(d) > r.now && d->ops->deadline(d) <= r.now + 10 * NS_PER_S);
+	r.now = d->ops->deadline(d);
+	EXPECT_STATUS(rig_wait(&r, r.mc, 1, done), NVME_SUCCESS);
+	EXPECT_STATUS(rig_wait(&r, r.mc, 2, rung), NVME_SUCCESS);
+	EXPECT_EQ(d->ops->deadline(d), UINT64_MAX);
+}

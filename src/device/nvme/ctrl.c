@@ -256,6 +256,7 @@ bool nvme_ctrl_housekeep(struct nvme_ctrl *c)
 {
 	bool any = ready_clear(c);
 
+	any |= nvme_queues_unstick(c);
 	any |= nvme_reqs_poll(c);
 	any |= enable_try(c);
 	any |= drain_step(c);
@@ -456,10 +457,11 @@ static bool ctrl_poll(struct device *d, unsigned budget)
 static uint64_t ctrl_deadline(struct device *d)
 {
 	struct nvme_ctrl *c = nvme_ctrl_of(d);
+	uint64_t unstick = c->unstick_ns ? c->unstick_ns : UINT64_MAX;
 
 	if (!list_empty(&c->retry))
 		return nvme_now(c);
-	return list_empty(&c->throttled) ? UINT64_MAX : nvme_rate_deadline(c);
+	return list_empty(&c->throttled) ? unstick : MIN(unstick, nvme_rate_deadline(c));
 }
 
 static void ctrl_irq_bound(struct device *d, unsigned vector)

@@ -62,7 +62,7 @@ struct nvme_sq {
 	struct nvme_cq *cq;
 	/* derived */
 	uint32_t db_bad;			/* doorbell value already complained about; 0 none (0 is never bad) */
-	uint64_t stuck;				/* gmem generation in which a fetch failed: not tried again before it changes */
+	uint64_t stuck;				/* gmem generation in which a fetch failed: not tried again before it changes (queue.c) */
 	struct nvme_req *delete_req;		/* Delete I/O SQ waiting for the last command (deleting) */
 };
 
@@ -256,6 +256,7 @@ struct nvme_ctrl {
 	unsigned held_count;				/* completions waiting for CQ room, all queues */
 	struct nvme_ctrl_stats stats;			/* derived */
 	uint64_t work;					/* derived: bytes given to backends since the last poll began */
+	uint64_t unstick_ns;				/* derived: when stuck queues are tried again; 0 none is */
 	unsigned sq_top, cq_top, sq_turn;		/* derived: highest live qid + 1; where the next fetch round starts */
 	struct blk_io shn_io;				/* derived: the flush of a shutdown */
 #ifdef FERRY_BREAK_DIRTY_LATE

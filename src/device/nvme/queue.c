@@ -369,6 +369,26 @@ bool nvme_queues_arm(struct nvme_ctrl *c)
 
 /* ---- fetching ---- */
 
+/* A ring that could not be reached: not tried again before the memory map changes, or a second has gone by. A VMM refuses while its guest
+ * has bus mastering off, and we hear of that afterwards; one that was stopped does not answer at all. Both come back without a new map. */
+static uint64_t stuck(struct nvme_ctrl *c)
+{
+	c->unstick_ns = nvme_now(c) + NS_PER_S;
+	return c->dev.gmem.generation;
+}
+
+bool nvme_queues_unstick(struct nvme_ctrl *c)
+{
+	if (!c->unstick_ns || nvme_now(c) < c->unstick_ns)
+		return false;
+	c->unstick_ns = 0;
+	for (unsigned i = 0; i < c->sq_top; i++)
+		c->sq[i].stuck = 0;
+	for (unsigned i = 0; i < c->cq_top; i++)
+		c->cq[i].stuck = 0;
+	return true;
+}
+
 /* A backend that does not answer, or many queues, must not take the last requests: what a driver does about commands that take too long
  * (Abort, Delete I/O SQ, Get Log Page) are admin commands. */
 static struct nvme_req *req_for(struct nvme_ctrl *c, const struct nvme_sq *sq)
@@ -409,7 +429,7 @@ void nvme_sq_fetched(struct nvme_req *req, int rc)
 	if (sq)
 		sq->fetching = false;
 	if (sq && rc)
-		sq->stuck = c->dev.gmem.generation;
+		sq->stuck = stuck(c);
 	if (!sq || rc || sq->deleting || !nvme_ctrl_may_fetch(c)) {
 		nvme_req_free(req);
 		if (sq)
@@ -583,7 +603,7 @@ static int cq_write_last(struct nvme_req *req)
 	return nvme_gop_submit(req, NVME_GOP_CQE_LAST, cq->prp1 + 16ull * cq->tail + 12, (uint8_t *)&req->cqe + 12, 4, true);
 }
 
-/* A message came back. A failed one is tried again when the memory map has changed: the guest still waits for it. */
+/* A message came back. A failed one is tried again: the guest still waits for it. */
 void nvme_cq_posted(struct nvme_req *req, int rc)
 {
 	struct nvme_ctrl *c = req->ctrl;
@@ -610,7 +630,7 @@ void nvme_cq_posted(struct nvme_req *req, int rc)
 	if (rc) {
 		req->where = NVME_REQ_HELD;
 		c->held_count++;
-		cq->stuck = c->dev.gmem.generation;
+		cq->stuck = stuck(c);
 		return;
 	}
 	held_del(cq, req);
