@@ -182,3 +182,53 @@ TEST(refused_messages_are_sent_again)
 	EXPECT_STATUS(rig_wait(&r, r.mc, 2, rung), NVME_SUCCESS);
 	EXPECT_EQ(d->ops->deadline(d), UINT64_MAX);
 }
+
+/* ---- registers */
+
+/* A guest's writes to anything it can reach, but those that reset or disable. */
+static void scribble(struct rig *r, struct device *d)
+{
+	static const unsigned regs[] = { NVME_REG_CAP, NVME_REG_VS, NVME_REG_INTMS, NVME_REG_INTMC, NVME_REG_CSTS, NVME_REG_NSSR, NVME_REG_AQA,
+					 NVME_REG_ASQ, NVME_REG_ASQ + 4, NVME_REG_ACQ, NVME_REG_ACQ + 4, NVME_REG_CRTO };
+	uint8_t rnd[8];
+	uint32_t v, cc;
+
+	rig_random(&r->env, rnd, sizeof(rnd));
+	memcpy(&v, rnd + 4, 4);
+	cc = (v & ~(3u << NVME_CC_SHN_SHIFT)) | NVME_CC_EN;
+	switch (rnd[0] % 8) {
+	case 0: d->ops->region_write(d, DEV_REGION_BAR0, NVME_REG_CC, &cc, 4); break;
+	case 1: d->ops->region_write(d, DEV_REGION_BAR0 + 4, rnd[1] * 4u, &v, 4); break;
+	case 2: d->ops->region_write(d, DEV_REGION_CONFIG, rnd[1] * 4u % 0x68, &v, 4); break; /* Device Control, with the FLR bit, is at 68h */
+	case 3: d->ops->region_write(d, DEV_REGION_BAR0, NVME_REG_DOORBELLS + 8 + rnd[1] * 4u, &v, 4); break;
+	default: d->ops->region_write(d, DEV_REGION_BAR0, regs[rnd[1] % ARRAY_LEN(regs)], &v, 4); break;
+	}
+}
+
+/* Whatever a guest writes into its registers, its controller can be moved, and its admin queue stays where it was when it was enabled:
+ * AQA, ASQ, ACQ and CC's page size, command set and arbitration are taken when CC.EN becomes 1 (Base 3.1.4), the entry sizes when queues
+ * are made. */
+TEST(registers_cannot_keep_a_guest_from_moving)
+{
+	for (unsigned seed = 1; seed <= 20; seed++) {
+		RIG(r, .mcs = 2, .queues = 0);
+		struct nvme_ctrl *to = r.host[2].ctrl;
+		uint8_t *image = rig_alloc(&r, r.mmc, 64 * KIB);
+
+		r.rnd = seed;
+		rig_make_queue(&r, r.mc, 1, 32);
+		for (unsigned i = 0; i < 200; i++) {
+			scribble(&r, nvme_ctrl_device(r.mc));
+			rig_settle(&r);
+		}
+		EXPECT(rig_csts(r.mc) & NVME_CSTS_RDY);
+		EXPECT_STATUS(hm_suspend(&r, r.mmc, r.mc->cntlid, false), NVME_SUCCESS);
+		EXPECT_STATUS(hm_get(&r, r.mmc, r.mc->cntlid, 1, 1, 0, image, 64 * KIB), NVME_SUCCESS);
+		EXPECT_STATUS(hm_suspend(&r, r.mmc, to->cntlid, false), NVME_SUCCESS);
+		EXPECT_STATUS(hm_set(&r, r.mmc, to->cntlid, 3, 1, 1, 0, image, 64 * KIB), NVME_SUCCESS);
+		EXPECT_EQ(to->sq[0].prp1, r.mc->sq[0].prp1);
+		EXPECT_EQ(to->sq[0].size, r.mc->sq[0].size);
+		EXPECT_EQ(to->cq[0].prp1, r.mc->cq[0].prp1);
+		EXPECT_EQ(to->cq[0].size, r.mc->cq[0].size);
+	}
+}
