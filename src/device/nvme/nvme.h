@@ -131,7 +131,7 @@ enum nvme_row_flags {
 	NVME_ROW_OUT = 1 << 1,			/* controller -> host data */
 	NVME_ROW_LINEAR = 1 << 2,		/* run() wants the data in req->buf; len <= NVME_XFER_MAX */
 	NVME_ROW_SCRATCH = 1 << 3,		/* run() wants req->scratch */
-	NVME_ROW_NS = 1 << 4,			/* NSID must be an attached namespace -> req->ns, else INVALID_NAMESPACE */
+	NVME_ROW_NS = 1 << 4,			/* NSID must be an attached namespace -> req->ns */
 	NVME_ROW_NS_OR_ALL = 1 << 5,		/* same, but FFFFFFFFh gives ns = NULL */
 	NVME_ROW_MMC = 1 << 6,			/* only on an MMC, else INVALID_OPCODE */
 	NVME_ROW_RATE = 1 << 7,			/* counted by the rate limiter */

@@ -396,6 +396,8 @@ static nvme_status judge_flags(const struct nvme_req *req)
 	return NVME_SUCCESS;
 }
 
+/* Base 4.1, NSID: one that cannot exist is an invalid namespace; one that could but is not attached, and FFFFFFFFh for a command that does
+ * not take it, are an invalid field. */
 static nvme_status judge_ns(struct nvme_req *req)
 {
 	uint32_t nsid = le32_get(req->sqe.nsid);
@@ -404,8 +406,12 @@ static nvme_status judge_ns(struct nvme_req *req)
 		return NVME_SUCCESS;
 	if (nsid == UINT32_MAX && req->row->flags & NVME_ROW_NS_OR_ALL)
 		return NVME_SUCCESS;
-	if (nsid == 0 || nsid > NVME_NSID_MAX || !req->ctrl->attach[nsid])
+	if (nsid == UINT32_MAX)
+		return NVME_INVALID_FIELD;
+	if (nsid == 0 || nsid > NVME_NSID_MAX)
 		return NVME_INVALID_NAMESPACE;
+	if (!req->ctrl->attach[nsid])
+		return NVME_INVALID_FIELD;
 	if (req->ctrl->attach[nsid]->busy_format)
 		return NVME_FORMAT_IN_PROGRESS;
 	req->ns = req->ctrl->attach[nsid];
