@@ -9,6 +9,7 @@ const struct vgroup vgroups[] = {
 	{ "DB", "shadow doorbells", tests_db },
 	{ "FU", "fused commands", tests_fu },
 	{ "BE", "the edges of what migration rests on", tests_be },
+	{ "BQ", "queues that are not read, or were used before something is switched on", tests_bq },
 	{ "ID", "discovery", tests_id },
 	{ "CQ", "controller data queues", tests_cq },
 	{ "FT", "feature 21h and events", tests_ft },
