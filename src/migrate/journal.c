@@ -24,7 +24,7 @@ enum { JOURNAL_MAGIC = 0x4c4e524a /* "JRNL" */, JOURNAL_VERSION = 2, JOURNAL_BYT
  * HANDED -> OWNER happens only on the target's durable `not started`; move_out.c sees to that. */
 #define TO(s) (1u << (s))
 static const uint8_t may[OWN_COUNT] = {
-	[OWN_NONE] = TO(OWN_NONE) | TO(OWN_OWNER) | TO(OWN_RESERVED),
+	[OWN_NONE] = TO(OWN_NONE) | TO(OWN_OWNER) | TO(OWN_RESERVED) | TO(OWN_RELEASED),	/* RELEASED: by hand, for a lost record */
 	[OWN_OWNER] = TO(OWN_OWNER) | TO(OWN_HANDED),
 	[OWN_RESERVED] = TO(OWN_RESERVED) | TO(OWN_OWNER) | TO(OWN_NONE) | TO(OWN_RELEASED),
 	[OWN_HANDED] = TO(OWN_HANDED) | TO(OWN_OWNER) | TO(OWN_RELEASED),
@@ -57,16 +57,14 @@ static bool sum_ok(const struct journal_rec *r, ssize_t bytes)
 
 static uint16_t version_of(ssize_t bytes) { return bytes == JOURNAL_BYTES_1 ? 1 : JOURNAL_VERSION; }
 
-/* Under this state the guest is or was owned here, and the record's epoch is no offer. */
-static bool ran_here(enum own own) { return own == OWN_OWNER || own == OWN_HANDED || own == OWN_RELEASED; }
+/* HANDED has the target's epoch; but whoever asks about one that is not higher than that asks about a move that came before. */
+static bool runs_here(enum own own) { return own == OWN_OWNER || own == OWN_HANDED; }
 
-/* Not under the epoch of HANDED or RELEASED itself, which was the target's; but whoever asks about one that is not higher than that
- * asks about a move that came before. */
 static uint64_t load_ran(const struct journal_rec *r, ssize_t bytes)
 {
 	if (bytes == sizeof(*r))
 		return le64_get(r->ran);
-	return ran_here(r->own) ? le64_get(r->epoch) : 0;
+	return runs_here(r->own) || r->own == OWN_RELEASED ? le64_get(r->epoch) : 0;
 }
 
 static int store(struct journal *j)
@@ -131,7 +129,7 @@ int journal_set(struct journal *j, enum own own, uint64_t epoch, const uint8_t m
 		return -EPERM;	/* `not started` was said of this move: it can never start here */
 	j->own = own;
 	j->epoch = epoch;
-	if (ran_here(own))
+	if (runs_here(own))
 		j->ran = MAX(j->ran, epoch);
 	if (move)
 		memmove(j->move, move, sizeof(j->move));	/* a caller may pass the record's own */

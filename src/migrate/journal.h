@@ -24,7 +24,7 @@ struct journal {
 	uint8_t move[16];		/* id of the move that caused the state (RESERVED, HANDED, RELEASED, OWNER by a move) */
 	char peer[128];			/* link address of the other side (HANDED: whom to ask) */
 	char why[160];			/* for people */
-	uint64_t ran;			/* highest epoch of OWNER, HANDED and RELEASED: what later moves to here do not make untrue */
+	uint64_t ran;			/* highest epoch of OWNER and HANDED: what later moves to here do not make untrue */
 	uint8_t refused[8][16];		/* moves this server has said `not started` to; never to be started (newest first) */
 };
 

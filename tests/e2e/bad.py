@@ -160,8 +160,40 @@ def damaged(name, at, *words):
         for w in words:
             need(w in out, 'no "%s" in: %s' % (w, out))
         expect(rig.a.ferry('migrate', 'vm1', '--to', 'unix:/x'), REFUSED, 'damaged')
+        expect(rig.a.ferry('resolve', 'vm1', '--runs', 'here', '--force'), 0, 'owner')
+        rig.a.vm_start(False)
+        works(rig.a)
+        verdict(rig.a)
         down(rig.a)
     return run
+
+
+def lost(rig):
+    """The journal of a guest is gone. What it owned is not taken for what a failed move left behind, and what it had left is not started."""
+    rig.a.start()
+    rig.b.start()
+    rig.a.vm_start(False)
+    rig.b.vm_start(True)
+    works(rig.a)
+    need(rig.migrate(rig.a, rig.b).wait(60) == 0, 'the move failed')
+    works(rig.b)
+    for s in (rig.a, rig.b):
+        s.serve.signal(signal.SIGTERM)
+        s.serve.wait()
+        os.unlink('%s/guest-vm1.journal' % s.state)
+        s.start()
+        rc, out, err = s.ferry('status')
+        need('not served' in out and 'is gone' in out and 'ferry resolve' in out, s.name, 'says', out)
+    need(os.listdir(rig.b.pool) == ['vm1-1.img'], 'in the pool:', os.listdir(rig.b.pool))
+    expect(rig.b.ferry('resolve', 'vm1', '--runs', 'here'), REFUSED, '--force')
+    expect(rig.b.ferry('resolve', 'vm1', '--runs', 'here', '--force'), 0, 'owner')
+    expect(rig.a.ferry('resolve', 'vm1', '--runs', 'there', '--force'), 0, 'released')
+    works(rig.b)
+    rig.a.vm_start(True)
+    need(rig.migrate(rig.b, rig.a).wait(60) == 0, 'the move back failed')
+    works(rig.a)
+    verdict(rig.a)
+    down(rig.a, rig.b)
 
 
 FULL = '[pool small]\nkind=ram\nmax_bytes=1M\n'
@@ -174,6 +206,7 @@ tests = [
     ('target without a pool', with_rig(refused('', 'no [pool] here has room'), b_extra='; none\n')),
     ('resolve', with_rig(resolve)),
     ('journal damaged', with_rig(damaged('guest-vm1.journal', 8, 'not served', 'damaged'))),
+    ('journals lost', with_rig(lost)),
     ('record damaged', with_rig(damaged('guests.json', 0, 'guests.json', 'damaged'))),
 ]
 
