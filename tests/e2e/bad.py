@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What an operator does wrong, and what the world does wrong: a sentence that helps, the documented exit code, nothing left behind."""
-import json, os, signal, socket, subprocess, sys
+import json, os, signal, socket, subprocess, sys, threading
 from rig import *
 
 USAGE, FAILED, REFUSED, DOUBT, CANCELLED, UNREACHABLE = 2, 1, 3, 4, 5, 6
@@ -196,6 +196,29 @@ def lost(rig):
     down(rig.a, rig.b)
 
 
+def no_server(rig):
+    """Something answers at the control socket that is no server of ours."""
+    path = rig.dir + '/other.sock'
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(path)
+    s.listen(1)
+    s.settimeout(60 * SLOWER)
+
+    def answer(text):
+        c, _ = s.accept()
+        c.recv(65536)
+        c.sendall(text)
+        c.close()
+    for text in (b'{"id":1,"result":"x"}', b'{"id":1}', b'{"id":1,"result":{"guests":{}}}', b'{"id":1,"result":{"guests":[1,null]}}', b'[]'):
+        for args in (['status'], ['cancel', 'vm1'], ['shutdown'], ['resize', 'vm1', '1', '1G']):
+            t = threading.Thread(target=answer, args=(text + b'\n',))
+            t.start()
+            rc, out, err = ferry(*args, '--control', path)
+            t.join()
+            need(rc in (0, FAILED, UNREACHABLE), args, 'answered with', text, 'ended with', rc, out, err)
+    s.close()
+
+
 FULL = '[pool small]\nkind=ram\nmax_bytes=1M\n'
 tests = [
     ('flags', flags),
@@ -207,6 +230,7 @@ tests = [
     ('resolve', with_rig(resolve)),
     ('journal damaged', with_rig(damaged('guest-vm1.journal', 8, 'not served', 'damaged'))),
     ('journals lost', with_rig(lost)),
+    ('no server of ours', with_rig(no_server)),
     ('record damaged', with_rig(damaged('guests.json', 0, 'guests.json', 'damaged'))),
 ]
 
