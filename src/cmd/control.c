@@ -265,6 +265,10 @@ static int may_move(struct served *g, const char *name, struct err *err)
 		return err_set(err, -EPERM, "guest %s is not run here (%s, epoch %" PRIu64 "): move it from where it runs%s%s", name,
 			       own_name(g->journal.own), g->journal.epoch, g->journal.peer[0] ? ", perhaps " : "",
 			       g->journal.peer);
+	/* Its memory would stay here and its controller go: a VM that is merely attached, and of which we were told nothing, dies of it. */
+	if (g->cfg && !g->cfg->vm_said && g->sock && vuser_server_attached(g->sock))
+		return err_set(err, -EPERM, "a VM is attached to guest %s, but its section of the configuration does not say which: it could not be "
+			       "stopped and its memory not moved. Put vm=embedded:PATH or vm=qemu:PATH there (or vm=none, and move it yourself)", name);
 	return 0;
 }
 

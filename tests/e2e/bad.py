@@ -196,6 +196,24 @@ def lost(rig):
     down(rig.a, rig.b)
 
 
+def vm_unsaid(rig):
+    """A VM is attached that the server could neither stop nor move: its controller is not moved away under it."""
+    with open(rig.a.ini) as f:
+        text = f.read().replace('vm=embedded:%s\n' % rig.a.ctl, '')
+    with open(rig.a.ini, 'w') as f:
+        f.write(text)
+    with open(rig.b.ini, 'a') as f:
+        f.write('[guest vm1]\narrives=yes\n')
+    rig.a.start()
+    rig.b.start()
+    rig.a.vm_start(False)
+    works(rig.a)
+    expect(rig.a.ferry('migrate', 'vm1', '--to', rig.b.link), REFUSED, 'vm=embedded:PATH')
+    works(rig.a)
+    need(verdict(rig.a)['resets'] == 0, 'a refused move reset the controller')
+    down(rig.a, rig.b)
+
+
 def no_server(rig):
     """Something answers at the control socket that is no server of ours."""
     path = rig.dir + '/other.sock'
@@ -230,6 +248,7 @@ tests = [
     ('resolve', with_rig(resolve)),
     ('journal damaged', with_rig(damaged('guest-vm1.journal', 8, 'not served', 'damaged'))),
     ('journals lost', with_rig(lost)),
+    ('a VM we know nothing of', with_rig(vm_unsaid)),
     ('no server of ours', with_rig(no_server)),
     ('record damaged', with_rig(damaged('guests.json', 0, 'guests.json', 'damaged'))),
 ]
