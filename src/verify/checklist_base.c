@@ -79,7 +79,7 @@
 	I("NVMCS13_RL_04", "B-RL-4", SHOULD, "NVM CS 1.3 FID 28h", "A limit does not hold up a Suspend, nor other controllers, and what waits goes when it is lifted", NULL) \
 	I("NVMCS12_3_3_01", "B-IO-1", SHALL, "NVM CS 1.2 3.3", "What was written is read back", NULL) \
 	I("NVMCS12_3_3_02", "B-IO-2", SHALL, "NVM CS 1.2 3.3", "A range beyond NSZE => 0/80h and nothing is changed", NULL) \
-	I("NVMCS12_3_3_03", "B-IO-3", SHALL, "NVM CS 1.2 3.3", "A namespace that is not active => 0/0Bh", NULL) \
+	I("NVMCS12_3_3_03", "B-IO-3", SHALL, "NVM CS 1.2 3.3", "A namespace that cannot exist => 0/0Bh; one that is not active, and FFFFFFFFh => 0/02h", NULL) \
 	I("NVMCS12_3_3_04", "B-IO-4", SHALL, "NVM CS 1.2 3.3", "More blocks than MDTS => 0/02h", NULL) \
 	I("NVMCS12_3_3_05", "B-IO-5", SHALL, "NVM CS 1.2 3.3", "Write Zeroes reads back as zeroes", NULL) \
 	I("NVMCS12_3_3_06", "B-IO-6", SHALL, "NVM CS 1.2 3.3", "Deallocated blocks read the same every time, and as DLFEAT says", NULL) \
