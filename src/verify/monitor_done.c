@@ -194,6 +194,10 @@ static void did_set_state(struct ctrl *c, struct cmd *k)
 
 	if (!mc || mc == c)
 		return;
+	if (mc->in_scan) { /* its queues are being looked at, and cannot be made anew now */
+		mc->sure = false;
+		return;
+	}
 	shadow_forget(mc);
 	if (seq & NVME_SEQ_FIRST)
 		mc->state.len = 0;
