@@ -165,7 +165,7 @@ static void sq_doorbell(struct ctrl *c, struct msq *q, uint32_t val, uint64_t ui
 		cq_look(c, ctrl_cq(c, q->cqid));
 	q->dbl_uid = uid;
 	rung(c, q->tail, &q->low, &q->rung);
-	c->ringing = q->rung;
+	c->ringing = q->seen == q->tail ? q->rung : 0; /* else an entry before it may be one of an older doorbell */
 	queue_advance(c, q, (uint16_t)val);
 	c->ringing = 0;
 }

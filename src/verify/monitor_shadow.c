@@ -16,7 +16,6 @@ struct state {
 	struct ctrl *c, *mc;			/* who was asked; of whom */
 	uint64_t uid;				/* of the completion */
 	const uint8_t *p;			/* as far as we have it */
-	uint32_t len;
 	unsigned sqs, cqs;			/* entries in it */
 	unsigned told;
 };
@@ -183,35 +182,35 @@ static bool understood(struct state *s)
 	return s->c->message || (css == 2 + 6ull * (s->sqs + s->cqs) && !le64_get(h.nvmecss_hi) && !le64_get(h.vss_hi) && h.csattr == NVME_CSATTR_CP);
 }
 
-static void judge_counts(struct state *s)
+/* True: these are the queues that we know. */
+static bool judge_counts(struct state *s)
 {
+	unsigned sqs = io_sqs(s->mc), cqs = io_cqs(s->mc);
+	bool known = s->sqs == sqs && s->cqs == cqs;
 	struct nvme_state_head h;
 
+	if (s->mc->got.counted)
+		return known;
+	s->mc->got.counted = true;
 	memcpy(&h, s->p, sizeof(h));
-	if (s->sqs != io_sqs(s->mc))
-		differs(s, "controller", s->mc->number, "the number of submission queues", s->sqs, io_sqs(s->mc));
-	if (s->cqs != io_cqs(s->mc))
-		differs(s, "controller", s->mc->number, "the number of completion queues", s->cqs, io_cqs(s->mc));
-	if (le64_get(h.nvmecss) != 2 + 6ull * (s->sqs + s->cqs) || le64_get(h.nvmecss_hi))
-		differs(s, "controller", s->mc->number, "NVMECSS", le64_get(h.nvmecss), 2 + 6ull * (s->sqs + s->cqs));
+	if (s->sqs != sqs)
+		differs(s, "controller", s->mc->number, "the number of submission queues", s->sqs, sqs);
+	if (s->cqs != cqs)
+		differs(s, "controller", s->mc->number, "the number of completion queues", s->cqs, cqs);
+	if (known && (le64_get(h.nvmecss) != 2 + 6ull * (sqs + cqs) || le64_get(h.nvmecss_hi)))
+		differs(s, "controller", s->mc->number, "NVMECSS", le64_get(h.nvmecss), 2 + 6ull * (sqs + cqs));
 	if (!(h.csattr & NVME_CSATTR_CP))
 		differs(s, "controller", s->mc->number, "CP", 0, 1);
+	return known;
 }
 
 static void judge(struct state *s)
 {
+	const uint32_t begin = sizeof(struct nvme_state_head) + sizeof(struct nvme_state_v0);
 	struct ctrl *mc = s->mc;
-	bool known;
 
 	s->p = mc->got.p;
-	s->len = mc->got.len;
-	if (s->len < sizeof(struct nvme_state_head) + sizeof(struct nvme_state_v0) || mc->got.judged || !understood(s))
-		return;
-	known = s->sqs == io_sqs(mc) && s->cqs == io_cqs(mc);
-	if (!mc->got.counted)
-		judge_counts(s);
-	mc->got.counted = true;
-	if (!known || s->len < sizeof(struct nvme_state_head) + sizeof(struct nvme_state_v0) + 24ull * (s->sqs + s->cqs))
+	if (mc->got.len < begin || mc->got.judged || !understood(s) || !judge_counts(s) || mc->got.len < begin + 24ull * (s->sqs + s->cqs))
 		return;
 	judge_queues(s);
 	mc->got.judged = true;
@@ -239,7 +238,8 @@ static bool piece(struct ctrl *c, struct ctrl *mc, const struct cmd *k)
 		mc->got.born = k->born;
 		mc->got.formats = formats;
 	}
-	if (off != mc->got.len || !k->filled || k->filled > MON_READ_MAX - off || mc->got.formats != formats || mc->got.by != c->number ||
+	/* Of memory that the host may use again at once only a whole answer shows whether it still is one. */
+	if ((off && !c->message) || off != mc->got.len || !k->filled || k->filled > MON_READ_MAX - off || mc->got.formats != formats || mc->got.by != c->number ||
 	    mc->got.born < mc->still_since)
 		return false;
 	p = realloc(mc->got.p, off + k->filled);

@@ -145,10 +145,10 @@ void track_sent(struct ctrl *c, struct cmd *k)
 
 	if (!mc)
 		return;
+	catch_up(mc);
 	track_free(mc);
 	if (!nvme_track_send_tact(&k->sqe))
 		return;
-	catch_up(mc);
 	range = ranges_of(c, k, &n);
 	mc->track = range ? calloc(1, sizeof(*mc->track)) : NULL;
 	if (mc->track) {
@@ -459,11 +459,14 @@ static void judge(struct report *r)
 void track_received(struct ctrl *c, struct cmd *k, uint64_t uid)
 {
 	struct report r = { .c = c, .k = k, .uid = uid, .mc = target(c, (uint16_t)nvme_track_receive_cntlid(&k->sqe)) };
-	struct track *t = r.mc ? r.mc->track : NULL;
+	struct track *t;
 
-	if (!t || t->by != c->number)
+	if (!r.mc)
 		return;
 	catch_up(r.mc);
+	t = r.mc->track;
+	if (!t || t->by != c->number)
+		return;
 	t->taken = ++c->m->clock;
 	tell_all(t);
 	if (!report_read(&r)) {
