@@ -29,7 +29,7 @@ static void take_cq(struct ctrl *mc, const uint8_t *p)
 						  attr & NVME_STATE_CQ_IEN, (uint16_t)(attr >> NVME_STATE_CQ_IV_SHIFT));
 	if (!n || le16_get(q.head) >= n->size || le16_get(q.tail) >= n->size)
 		return;
-	n->head = n->low = le16_get(q.head);
+	n->head = le16_get(q.head);
 	n->tail = le16_get(q.tail);
 	n->phase = n->tail ? !!(attr & NVME_STATE_CQ_S0PT) : !(attr & NVME_STATE_CQ_S0PT);
 }
@@ -45,7 +45,6 @@ static void take_sq(struct ctrl *mc, const uint8_t *p)
 		return;
 	n->prio = le16_get(s.attr) >> 1 & 3;
 	n->head = n->seen = le16_get(s.head);
-	n->low = le16_get(s.tail);
 	queue_advance(mc, n, le16_get(s.tail));
 }
 

@@ -114,8 +114,11 @@ static void honest(struct mrig *r)
 	mr_resume(r);
 	dirty(r, 6);
 	REPORT(r, 0, RUN(6, 1), CQ_RUN);
+	dirty(r, 1);
+	mr_suspend(r);
+	REPORT(r, SUSP, RUN(1, 1), CQ_RUN); /* the last word was that of the standstill before */
 	EXPECT_CLEAN(r);
-	EXPECT_EQ(monitor_stats(r->m)->reports, 6);
+	EXPECT_EQ(monitor_stats(r->m)->reports, 7);
 	EXPECT_EQ(monitor_stats(r->m)->unjudged, 0);
 }
 BOTH(honest)
@@ -403,9 +406,26 @@ TEST(last_leaves_out_what_failed)
 	mr_submit(&r->p[1], 1, &s);
 	mr_dma(&r->p[1], true, page(2), data, sizeof(data));
 	mr_done(&r->p[1], 1, 5, 0x281, 0);
+	report_nothing(r, 0); /* some of it may not have been written */
+	EXPECT_CLEAN(r);
 	mr_suspend(r);
 	REPORT(r, SUSP, CQ_RUN);
 	EXPECT_RULE(r, TRACK_FINAL, 1);
+}
+
+/* Nobody sees how much of its data a command that failed has written. */
+TEST(failed_in_shared_memory)
+{
+	struct nvme_sqe s = mr_rw(NVME_NVM_READ, 5, page(2), 1);
+
+	MRIG(r, false);
+	track(r, true);
+	mr_submit(&r->p[1], 1, &s);
+	mr_done(&r->p[1], 1, 5, 0x281, 0);
+	mr_suspend(r);
+	REPORT(r, SUSP, CQ_RUN);
+	EXPECT_CLEAN(r);
+	EXPECT_EQ(monitor_stats(r->m)->reports, 1);
 }
 
 TEST(write_after_the_last_report)
