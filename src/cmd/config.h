@@ -36,6 +36,7 @@ struct cfg_ns {
 	uint64_t bytes, block, backend;
 	char path[CFG_PATH_MAX];
 	bool create, has_nguid, has_uuid, stamp;
+	bool shared;			/* other servers reach the file too: it may be handed over */
 	uint8_t nguid[16], uuid[16];
 	uint64_t delay_ns, error_ppm;	/* wrappers; 0: none */
 	int line;
