@@ -39,6 +39,8 @@ static const struct key server_keys[] = {
 	  "its own MMC and cannot take part in moves" },
 	{ "get_cdq_8_bytes", K_BOOL, offsetof(struct cfg_server, get_cdq_8_bytes), 0, 0, "no",
 	  "yes: Get Features 21h transfers only its 8 meaningful bytes, not 512; nvme-cli's `lm get-cdq` has room for no more" },
+	{ "slow", K_TIME, offsetof(struct cfg_server, slow_ns), 0, 0, "5s",
+	  "a request that a disk has had for so long is told of in the log, once, and when it is done; 0: none is" },
 	{ "poll", K_BOOL, offsetof(struct cfg_server, poll), 0, 0, "no", "yes: spin instead of sleeping; uses a whole core" },
 	{ NULL }
 };
@@ -482,6 +484,7 @@ int config_parse(struct config *c, const char *text, size_t len, const char *nam
 	int line;
 
 	memset(c, 0, sizeof(*c));
+	c->server.slow_ns = 5000000000;
 	line = ini_parse_stream(next_line, &r, on_key, &r);
 	if (r.rc)
 		return r.rc;

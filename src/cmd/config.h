@@ -21,6 +21,7 @@ struct cfg_server {
 	bool poll;			/* spin: never sleep */
 	char mmc_socket[CFG_PATH_MAX];	/* "": the server drives its MMC itself */
 	bool get_cdq_8_bytes;		/* for nvme-cli on mmc_socket */
+	uint64_t slow_ns;		/* a request that a disk has had for so long is told of; 0: none is */
 };
 
 struct cfg_pool {			/* where namespaces of arriving guests are made */

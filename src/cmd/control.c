@@ -166,6 +166,8 @@ static json_object *guest_status(const struct served *g)
 	for (unsigned i = 0; i < g->ns_count; i++) {
 		const struct served_ns *n = &g->ns[i];
 		json_object *e = json_object_new_object();
+		uint64_t oldest_ns = 0;
+		unsigned slow = 0;
 
 		json_object_object_add(e, "guest_nsid", json_object_new_int64(n->guest_nsid));
 		json_object_object_add(e, "nsid", json_object_new_int64(n->ns ? nvme_ns_nsid(n->ns) : 0));
@@ -173,6 +175,10 @@ static json_object *guest_status(const struct served *g)
 		json_object_object_add(e, "path", json_object_new_string(n->path));
 		json_object_object_add(e, "bytes", json_object_new_uint64(n->blocks * n->block));
 		json_object_object_add(e, "block", json_object_new_uint64(n->block));
+		if (n->ns)
+			nvme_ns_slow(n->ns, &slow, &oldest_ns);
+		json_object_object_add(e, "slow_requests", json_object_new_int64(slow));
+		json_object_object_add(e, "slow_oldest_ns", json_object_new_uint64(oldest_ns));
 		json_object_array_add(list, e);
 	}
 	json_object_object_add(o, "namespaces", list);
@@ -395,7 +401,7 @@ const struct rpc_method control_methods[] = {
 	{ "cancel", method_cancel, "{guest}: undoes a move that has not been committed" },
 	{ "watch", method_watch, "{guest?}: events come as notifications from now on" },
 	{ "resolve", method_resolve, "{guest, runs: here|there, force}: what became of a guest in doubt" },
-	{ "resize", control_resize, "{guest, nsid, bytes, shrink?}: another size for a namespace; {bytes, was, note} when it is done" },
+	{ "resize", control_resize, "{guest, nsid, bytes, shrink?, timeout_ns?}: another size for a namespace; {bytes, was, note} when it is done" },
 	{ "nvme", control_nvme, "{queue, opcode, nsid?, cdw2.., data?, data_len?, cdq_bytes?}: one command to the MMC" },
 	{ "ring", control_ring, "{cdqid, max?}: entries of a data queue made with `nvme`" },
 	{ "shutdown", method_shutdown, "stops the server" },

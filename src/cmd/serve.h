@@ -43,6 +43,7 @@ struct resize {
 	struct served_ns *n;
 	uint64_t was, blocks;
 	bool committed;			/* the record says it, and the guest was told */
+	uint64_t limit_ns, until_ns;	/* a disk that does not answer is waited for so long */
 	char note[160];			/* what a person should know besides */
 };
 
@@ -95,7 +96,7 @@ struct serve {
 	int lock_fd[2], signal_fd;
 	bool stop, io_ready;		/* io_ready: a descriptor was ready when we last looked */
 	struct idle idle;
-	uint64_t started_ns;
+	uint64_t started_ns, look_ns;	/* next look for requests that are slow */
 	unsigned turn;
 };
 
