@@ -148,7 +148,8 @@ def cut_later(rig):
     with open(rig.a.image, 'rb') as f:
         f.seek(4 * M)
         need(not any(f.read()), 'what was cut off is back')
-    down(rig.a)
+    rig.a.serve.signal(signal.SIGTERM)
+    need(rig.a.serve.wait() == 0, 'the server ended with', rig.a.serve.p.returncode)
 
 
 if __name__ == '__main__':
