@@ -504,14 +504,33 @@ static bool nap(unsigned *left_ms)
 	return true;
 }
 
-/* An open-file-description lock: it also keeps out a second open inside this process, and goes with the descriptor. */
+/* Open-file-description locks: they also keep out a second open inside this process, and go with the descriptor, when the kernel has done
+ * with it too. What a killed server had asked of the descriptor past the cache may still be under way when its other one is closed already:
+ * so each has a part of the range, and only both together are the lock. */
+#define LOCK_FIRST ((off_t)1 << 62)
+
+static int lock_part(const struct file *f, short type, bool first)
+{
+	struct flock l = { .l_type = type, .l_whence = SEEK_SET, .l_start = first ? 0 : LOCK_FIRST, .l_len = first ? LOCK_FIRST : 0 };
+
+	return fcntl(first || f->direct_fd < 0 ? f->fd : f->direct_fd, F_OFD_SETLK, &l) ? errno : 0;
+}
+
+static int lock_both(const struct file *f)
+{
+	int rc = lock_part(f, F_WRLCK, true), second = rc ? 0 : lock_part(f, F_WRLCK, false);
+
+	if (second)
+		lock_part(f, F_UNLCK, true);
+	return rc ? rc : second;
+}
+
 static int lock_fd(struct file *f, unsigned left, struct err *err)
 {
-	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	int rc;
 
 	do
-		rc = fcntl(f->fd, F_OFD_SETLK, &l) ? errno : 0;
+		rc = lock_both(f);
 	while ((rc == EAGAIN || rc == EACCES) && nap(&left));
 	if (rc == EAGAIN || rc == EACCES)
 		return err_set(err, -EBUSY, "%s is in use by another program or namespace; two writers would destroy it", f->path);
@@ -560,10 +579,10 @@ static int lease_open(struct file *f, const struct blk_file_cfg *cfg, struct err
 
 static void unlock_fd(struct file *f)
 {
-	struct flock l = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+	int second = lock_part(f, F_UNLCK, false), first = lock_part(f, F_UNLCK, true);
 
-	if (fcntl(f->fd, F_OFD_SETLK, &l)) /* then nobody else gets it: that is safe */
-		log_warn("cannot give up the lock of %s: %s", f->path, strerror(errno));
+	if (first || second) /* then nobody else gets it: that is safe */
+		log_warn("cannot give up the lock of %s: %s", f->path, strerror(first ? first : second));
 }
 
 static void sync_done(struct blk_io *io, int rc)
@@ -779,6 +798,8 @@ static int file_setup(struct file *f, const struct blk_file_cfg *cfg, bool *made
 	struct stat st;
 	int rc = open_fd(f, cfg, made, err);
 
+	if (!rc && cfg->direct)
+		open_direct(f);
 	if (!rc)
 		rc = lease_open(f, cfg, err);
 	if (!rc)
@@ -794,8 +815,6 @@ static int file_setup(struct file *f, const struct blk_file_cfg *cfg, bool *made
 	f->b.alloc_blocks = PAGE / cfg->block_bytes;
 	if (!fstat(f->fd, &st) && is_pow2((uint64_t)st.st_blksize) && st.st_blksize > PAGE && st.st_blksize <= 64 * 1024)
 		f->b.alloc_blocks = (uint32_t)st.st_blksize / cfg->block_bytes;
-	if (cfg->direct)
-		open_direct(f);
 	open_ring(f, cfg);
 	return 0;
 }

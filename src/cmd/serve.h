@@ -111,6 +111,8 @@ struct served *served_add(struct serve *, const char *name, struct err *);
 bool served_known(const struct served *);
 void served_forget_ns(struct served *, bool remove_data);
 bool served_ns_shared(const struct served *, const struct served_ns *);	/* the configuration says that other servers reach it */
+/* Its file is to be left alone: the guest is not here, and works on it elsewhere (also if the configuration does not say shared=yes any more). */
+bool served_ns_away(const struct served *, const struct served_ns *);
 /* Are all its namespaces? 0, or -errno with a sentence. */
 int served_judge_shared(const struct served *, struct err *);
 bool served_has_storage(const struct served *);		/* none of its locks is given up */

@@ -62,6 +62,11 @@ bool served_ns_shared(const struct served *g, const struct served_ns *n)
 	return c && c->shared;
 }
 
+bool served_ns_away(const struct served *g, const struct served_ns *n)
+{
+	return g->journal.own != OWN_OWNER && (n->shared || served_ns_shared(g, n));
+}
+
 int served_judge_shared(const struct served *g, struct err *err)
 {
 	for (unsigned i = 0; i < g->ns_count; i++)

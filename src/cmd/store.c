@@ -233,7 +233,7 @@ static void open_all(struct served *g, bool first)
 	struct err err = { "" };
 
 	for (unsigned i = 0; i < g->ns_count; i++) {
-		bool away = g->journal.own != OWN_OWNER && !first && served_ns_shared(g, &g->ns[i]);
+		bool away = !first && served_ns_away(g, &g->ns[i]);
 
 		if (g->ns[i].ns || (away && g->journal.own == OWN_RELEASED))
 			continue; /* released: opened when it comes back */

@@ -536,6 +536,34 @@ TEST(file_is_given_up_when_the_last_request_is_done)
 	munmap(buf, 4096);
 }
 
+/* What a killed server had under way past the cache still has its descriptor, when the one through the cache is closed already. Nobody else
+ * may have the file then, and whoever tries leaves nothing locked behind. */
+TEST(file_is_in_use_until_both_descriptors_are_done)
+{
+	struct flock rest = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)1 << 62 };
+	struct rig r, s;
+	struct err e;
+	int fd;
+
+	plain_file(&r, 1 << 20);
+	s = r;
+	r.b = need(open_file(&r, &(struct blk_file_cfg){ .direct = true, .lock = BLK_FILE_AWAY }, &e), &e);
+	fd = open(r.path, O_RDWR);
+	EXPECT(fd >= 0 && !fcntl(fd, F_OFD_SETLK, &rest));
+	EXPECT_EQ(hold(&r, r.b, true, &e), -EBUSY);
+	EXPECT(!open_file(&s, &(struct blk_file_cfg){ .direct = true }, &e));
+	EXPECT(!open_file(&s, &(struct blk_file_cfg){ 0 }, &e));
+	blk_close(need(open_file(&s, &(struct blk_file_cfg){ .lock = BLK_FILE_THEIRS }, &e), &e));
+	rest.l_type = F_UNLCK;
+	EXPECT(!fcntl(fd, F_OFD_SETLK, &rest));
+	blk_close(need(open_file(&s, &(struct blk_file_cfg){ .direct = true }, &e), &e));
+	EXPECT_EQ(hold(&r, r.b, true, &e), 0);
+	EXPECT(fcntl(fd, F_OFD_SETLK, &(struct flock){ .l_type = F_WRLCK, .l_start = (off_t)1 << 62 }) && errno == EAGAIN);
+	close(fd);
+	blk_close(r.b);
+	rig_clean(&r);
+}
+
 /* Its lock is the proof that a file is the one that the other server uses. And it may be another one when it is taken. */
 TEST(file_that_nobody_uses_is_not_theirs)
 {
