@@ -372,8 +372,8 @@ static int undo(struct move_out *o)
 	}
 	for (;;) {
 		rc = rows[o->row].undo(o);
-		if (rc == -EAGAIN && out_now(o) - o->phase_ns < UNDO_LIMIT_MS * NS_PER_MS)
-			return rc;
+		if (rc == -EAGAIN && (o->unlocking || out_now(o) - o->phase_ns < UNDO_LIMIT_MS * NS_PER_MS))
+			return rc;	/* without its storage a guest is not run, whatever the time */
 		if (rc)
 			out_event(o, "error", "undoing %s did not end: %s", move_phase_name(rows[o->row].phase), strerror(-rc));
 		o->undo_at = o->sub_at = 0;
@@ -501,7 +501,14 @@ int move_out_resolve(struct move_out *o, bool runs_here)
 	o->not_started = runs_here;
 	o->relink_ns = 0;
 	move_out_poll(o);
-	return o->journal->own == (runs_here ? OWN_OWNER : OWN_RELEASED) ? 0 : -EIO;
+	if (o->journal->own == (runs_here ? OWN_OWNER : OWN_RELEASED))
+		return 0;
+	if (!o->lock_since_ns)
+		return -EIO;
+	/* Somebody has its storage locked, so it is not as the person said: asking goes on. */
+	o->by_hand = o->not_started = o->lock_said = false;
+	o->lock_since_ns = o->lock_ns = 0;
+	return -EBUSY;
 }
 
 int move_out_cancel(struct move_out *o, const char *why)

@@ -70,6 +70,9 @@ nvme_status nvme_xfer_move(struct nvme_req *, bool in); /* between buf and guest
 void nvme_xfer_mark(struct nvme_req *);		/* all of the guest memory that a direct command may have written */
 int nvme_gop_submit(struct nvme_req *, enum nvme_gop, uint64_t iova, void *buf, uint32_t len, bool write);
 
+/* slow.c */
+void nvme_slow_over(struct nvme_req *, int rc);	/* a request that was told of as slow is done */
+
 /* event.c */
 void nvme_event_deliver(struct nvme_ctrl *);
 void nvme_aer_unpark(struct nvme_req *);

@@ -45,6 +45,7 @@ struct nvme_ns {
 	bool busy_format;
 	enum { NVME_SYNC_NONE, NVME_SYNC_WANTED, NVME_SYNC_OUT, NVME_SYNC_DONE } sync; /* of a medium that was made longer */
 	int sync_rc;
+	bool sync_forgotten;			/* nobody waits for it any more */
 	bool uncut;				/* became smaller, and the medium still has what was behind the end */
 	struct blk_io sync_io;
 };
@@ -106,6 +107,8 @@ struct nvme_req {
 	uint64_t rate_bytes;			/* what the rate limiter took for it beforehand; 0 nothing */
 	/* the command's own progress, over several backend requests */
 	struct blk_io bio;
+	uint64_t bio_since_ns;			/* slow.c: 0 none is out; NVME_BIO_UNSEEN; when a look first found it out */
+	bool bio_told;				/* as a slow one */
 	int step;
 	uint32_t idx;
 	uint64_t w[6];
@@ -125,6 +128,8 @@ struct nvme_req {
 	struct nvme_cq *cq;			/* once it has its completion */
 	struct nvme_cqe cqe;
 };
+
+enum { NVME_BIO_UNSEEN = 1 };
 
 enum nvme_row_flags {
 	NVME_ROW_IN = 1 << 0,			/* host -> controller data */

@@ -473,9 +473,14 @@ static int blk_give(struct nvme_req *req)
 {
 	struct blk *b = req->ns->blk;
 	uint64_t bytes = req->bio.nlb * b->block_bytes;
+	int rc;
 
 	req->ctrl->work += req->bio.op == BLK_DEALLOC ? bytes / 16 : bytes;
-	return blk_submit(b, &req->bio);
+	req->bio_since_ns = NVME_BIO_UNSEEN;
+	rc = blk_submit(b, &req->bio);
+	if (rc)
+		req->bio_since_ns = 0;
+	return rc;
 }
 
 static void retry_later(struct nvme_req *req)
@@ -511,6 +516,11 @@ static void blk_answer(struct nvme_req *req, int rc)
 
 static void bio_done(struct blk_io *io, int rc)
 {
+	struct nvme_req *req = io->ctx;
+
+	if (req->bio_told)
+		nvme_slow_over(req, rc);
+	req->bio_since_ns = 0;
 	blk_answer(io->ctx, rc);
 }
 
