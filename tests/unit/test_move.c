@@ -347,6 +347,32 @@ TEST(recover_asks_late)
 	EXPECT_EQ(w.s[0].journal.own, OWN_RELEASED);
 }
 
+/* At the target's address is a server now that has never heard of the move (a new one, or one that lost its records): it cannot say `not
+ * started`. The guest runs at the server that was there before. */
+TEST(recover_asks_somebody_else)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+	struct journal *b = &w.s[1].journal;
+	struct err err = { "" };
+	uint64_t until;
+
+	world_move(&w, 0, &p);
+	world_until(&w, b->own == OWN_OWNER && w.s[1].vm.running);
+	move_out_free(w.out);
+	*b = (struct journal){ .env = b->env, .guest = "g" };
+	w.out = move_out_recover(&w.s[0].site, "g", &err);
+	EXPECT(w.out != NULL);
+	until = sim_now_ns(w.sim) + 15 * NS_PER_S;
+	w.turn_ns = 1000 * MR_TURN_NS;
+	while (sim_now_ns(w.sim) < until) {
+		world_turn(&w);
+		EXPECT_EQ(w.s[0].journal.own, OWN_HANDED);
+	}
+	EXPECT(move_out_progress(w.out)->phase == MOVE_DOUBT);
+	EXPECT_EQ(b->epoch, 0);		/* and a question leaves nothing */
+}
+
 /* ---- the log overflows ------------------------------------------------------------------------------------------------ */
 
 /* The mover gets no time while the guest writes thousands of small pieces, after the first pass: the ring fills, the device stops
