@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "cmd/opt.h"
+#include "env/linux/loop.h"
 
 enum kind { K_TEXT, K_PATH, K_NUM, K_BYTES, K_TIME, K_BOOL, K_BACKEND, K_DOORBELLS, K_HEX16, K_LIST, K_LINK, K_VM };
 
@@ -214,6 +215,7 @@ static int take_vm(struct reader *r, const struct key *k, struct cfg_guest *g, c
 static int take_value(struct reader *r, const struct key *k, void *base, const char *v)
 {
 	void *at = (char *)base + k->off;
+	struct err why = { "" };
 	uint64_t yes;
 	int rc = 0;
 
@@ -224,6 +226,8 @@ static int take_value(struct reader *r, const struct key *k, void *base, const c
 	case K_LINK:
 		if (strncmp(v, "unix:/", 6) && strncmp(v, "tcp:", 4))
 			return fail(r, "link=%s: write unix:/PATH or tcp:HOST:PORT", v);
+		if (addr_judge(v, &why))
+			return fail(r, "link=%s", why.text);
 		return take_text(r, k, at, v);
 	case K_VM:
 		return take_vm(r, k, base, v);

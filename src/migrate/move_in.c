@@ -113,9 +113,28 @@ static void conn_attach(struct in_conn *c, struct in_session *s)
 	c->s = s;
 }
 
+/* Room for another one: the connection goes that has said nothing for longest and has no move. Whoever asks comes back. */
+static void make_room(struct move_in *m)
+{
+	struct in_conn *oldest = NULL;
+
+	LIST_EACH(&m->conns, it) {
+		struct in_conn *c = LIST_ENTRY(it, struct in_conn, node);
+
+		if (!c->s && (!oldest || link_heard_ns(c->link) < link_heard_ns(oldest->link)))
+			oldest = c;
+	}
+	if (oldest)
+		conn_free(m, oldest);
+}
+
 void move_in_accept(struct move_in *m, struct env_conn *ec)
 {
-	struct in_conn *c = m->conn_count < IN_CONNS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	struct in_conn *c;
+
+	if (m->conn_count >= IN_CONNS_MAX)
+		make_room(m);
+	c = m->conn_count < IN_CONNS_MAX ? calloc(1, sizeof(*c)) : NULL;
 
 	if (!c) {
 		env_conn_close(ec);

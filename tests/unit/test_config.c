@@ -117,6 +117,8 @@ TEST(what_would_be_taken_for_something_else)
 	EXPECT(cfg.guest[0].boot);
 	refused(HEAD "name=a\nname=b\n", "f.ini:5: name is given twice for [server]");
 	refused(HEAD "[namespace d]\nsize=1M\nbackend=ram\n[namespace e]\nsize=1M\nbackend=ram\n[namespace d]\nsize=2M\n", "f.ini:11: size is given twice");
+	refused(HEAD "link=tcp:127.0.0.1\n", "f.ini:4: link=");
+	refused(HEAD "link=tcp:127.0.0.1:70000\n", "70000");
 	refused(HEAD "[guest g]\narrives=yes\nstart=prepare ; run\n", "begins a comment");
 	EXPECT_EQ(parse(HEAD "[guest g]\narrives=yes\nstart=prepare && run; rest\nqueues=2 ; a comment\n"), 0);
 	EXPECT_STR(cfg.guest[0].start, "prepare && run; rest");

@@ -373,6 +373,27 @@ TEST(recover_asks_somebody_else)
 	EXPECT_EQ(b->epoch, 0);		/* and a question leaves nothing */
 }
 
+/* Connections that say nothing are as many as a server takes. Who wants to move a guest is let in all the same. */
+TEST(idle_connections_keep_nobody_out)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+	struct env_conn *idle[40];
+	struct err err = { "" };
+
+	for (unsigned i = 0; i < ARRAY_LEN(idle); i++) {
+		EXPECT((idle[i] = env_connect(w.s[0].env, "sim:b", &err)) != NULL);
+		for (unsigned k = 0; k < 1000; k++)
+			world_turn(&w);
+	}
+	world_move(&w, 0, &p);
+	world_until(&w, out_over(&w));
+	EXPECT_EQ(out_rc(&w), 0);
+	guest_is_well(&w, 1);
+	for (unsigned i = 0; i < ARRAY_LEN(idle); i++)
+		env_conn_close(idle[i]);
+}
+
 /* ---- the log overflows ------------------------------------------------------------------------------------------------ */
 
 /* The mover gets no time while the guest writes thousands of small pieces, after the first pass: the ring fills, the device stops
