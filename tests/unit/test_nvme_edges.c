@@ -309,3 +309,45 @@ TEST(sgl_block_by_block_is_given_up)
 			EXPECT(!r.mc->wide[i].used);
 	}
 }
+
+/* ---- a drain that does not end */
+
+static struct nvme_cqe abort_of(struct rig *r, uint16_t cid)
+{
+	return rig_admin(r, r->mmc, (struct nvme_sqe){ .opc = NVME_OP_ABORT, .cdw10 = le32_of((uint32_t)cid << 16) });
+}
+
+/* A disk has stopped, and the manager will not wait for it: Abort takes the Suspend back and the guest goes on. One Suspend among several
+ * is taken back alone, with its DUDMQ. */
+TEST(abort_takes_back_a_suspend)
+{
+	RIG(r, .queues = 1, .wrap = tap_wrap);
+	struct hm_ring q = hm_ring_of(&r, r.mmc, r.mc, 16);
+	uint16_t cid[2], rung;
+	struct nvme_cqe c;
+
+	tap->hold = true;
+	rig_submit(&r, r.mc, 1, sqe(NVME_NVM_FLUSH, 1));
+	rig_settle(&r);
+	for (unsigned i = 0; i < 2; i++)
+		cid[i] = rig_submit(&r, r.mmc, 0, hm_cmd(0x41, 0, (i ? 0x80010000u : 0x00010000u) | r.mc->cntlid, 0, 0, 0));
+	rig_settle(&r);
+	rung = rig_submit(&r, r.mc, 0, sqe(NVME_OP_KEEP_ALIVE, 0));
+	c = abort_of(&r, cid[1]);
+	EXPECT_EQ(le32_get(c.dw0) & 1, 0);
+	EXPECT_STATUS(rig_wait(&r, r.mmc, 0, cid[1]), NVME_ABORT_REQUESTED);
+	EXPECT_EQ(r.mc->suspend, NVME_DRAINING);
+	EXPECT(!r.mc->suspend_dudmq);
+	EXPECT(!rig_try(&r, r.mc, 0, rung, &c));
+	c = abort_of(&r, cid[0]);
+	EXPECT_EQ(le32_get(c.dw0) & 1, 0);
+	EXPECT_STATUS(rig_wait(&r, r.mmc, 0, cid[0]), NVME_ABORT_REQUESTED);
+	EXPECT_STATUS(rig_wait(&r, r.mc, 0, rung), NVME_SUCCESS);
+	EXPECT_STATUS(hm_resume(&r, r.mmc, r.mc->cntlid), NVME_CTRL_NOT_SUSPENDED);
+	c = abort_of(&r, cid[0]);
+	EXPECT_EQ(le32_get(c.dw0) & 1, 1);
+	tap_release_all();
+	EXPECT_STATUS(hm_suspend(&r, r.mmc, r.mc->cntlid, false), NVME_SUCCESS);
+	EXPECT_STATUS(hm_resume(&r, r.mmc, r.mc->cntlid), NVME_SUCCESS);
+	EXPECT_STATUS(hm_delete(&r, r.mmc, q.id), NVME_SUCCESS);	/* it is still there */
+}

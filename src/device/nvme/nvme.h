@@ -403,6 +403,8 @@ void nvme_hmlm_identify_ns_nvm(struct nvme_ns *, struct nvme_id_ns_nvm *);
  * Called for every controller; does nothing where nobody logs. */
 void nvme_log_change(struct nvme_ctrl *mc, struct nvme_ns *, uint64_t slba, uint64_t nlb, bool dealloc);
 void nvme_log_namespace(struct nvme_ctrl *mc, struct nvme_ns *);	/* everything changed (Format) */
+/* Takes a Suspend back that waits for its drain: for the caller to complete. NULL: there is none of that name. */
+struct nvme_req *nvme_suspend_take(struct nvme_ctrl *mmc, uint32_t sqid, uint32_t cid);
 /* Called from ctrl.c */
 void nvme_migration_drained(struct nvme_ctrl *mc);
 void nvme_hmlm_clr(struct nvme_ctrl *);		/* that controller (MMC or MC) was reset */
