@@ -249,6 +249,8 @@ static int plan_from(struct serve *s, json_object *params, struct move_plan *p, 
 		return err_set(err, -EINVAL, "guest is missing or too long");
 	if (!text_param(params, "to", p->to, sizeof(p->to)) || (strncmp(p->to, "unix:/", 6) && strncmp(p->to, "tcp:", 4)))
 		return err_set(err, -EINVAL, "to: the target's link address, unix:/PATH or tcp:HOST:PORT");
+	if (addr_judge(p->to, err))
+		return -EINVAL;
 	if (!strcmp(p->to, s->cfg.server.link))
 		return err_set(err, -EINVAL, "%s is this server itself", p->to);
 	if (mode[0] && strcmp(mode, "copy") && strcmp(mode, "handover"))

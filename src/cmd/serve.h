@@ -106,8 +106,8 @@ void serve_pump_mmc(void *ctx);			/* polls the MMC once */
 
 /* ---- served.c */
 struct served *served_find(struct serve *, const char *name);		/* NULL */
-/* Reads its journal; damage is the guest's trouble, not an error of this call. A guest once added stays until exit, because the
- * manager keeps its journal; one that is nothing to us any more is just not shown (served_known). */
+/* Reads its journal; damage is the guest's trouble, not an error of this call. A guest once added stays, because the
+ * manager keeps its journal; one that is nothing to us any more is not shown (served_known), and gives way when there are too many. */
 struct served *served_add(struct serve *, const char *name, struct err *);
 bool served_known(const struct served *);
 void served_forget_ns(struct served *, bool remove_data);

@@ -20,12 +20,32 @@ struct served *served_find(struct serve *s, const char *name)
 	return NULL;
 }
 
+/* Whoever asks about a guest, or is refused with one, leaves its name here. The rows are for guests that are something to us. */
+static bool forgettable(const struct served *g)
+{
+	return !served_known(g) && !g->mc && !g->vm && !g->out && !g->placing && !g->resize.call &&
+	       !(g->s->in && move_in_progress(g->s->in, g->name));
+}
+
+static void forget_one(struct serve *s)
+{
+	for (unsigned i = 0; i < s->guests; i++) {
+		if (!forgettable(s->guest[i]))
+			continue;
+		free(s->guest[i]);
+		s->guest[i] = s->guest[--s->guests];
+		return;
+	}
+}
+
 struct served *served_add(struct serve *s, const char *name, struct err *err)
 {
 	struct err mine = { "" };
 	struct served *g;
 	int rc;
 
+	if (s->guests == SERVED_MAX)
+		forget_one(s);
 	if (s->guests == SERVED_MAX || !config_name_ok(name)) {
 		err_set(err, -ENOSPC, "guest '%s': %s", name,
 			s->guests == SERVED_MAX ? "this server has as many guests as it can hold" : "not a name a guest may have");

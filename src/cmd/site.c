@@ -145,7 +145,8 @@ static struct journal *site_journal(void *ctx, const char *name)
 {
 	struct served *g = served_find(ctx, name);
 
-	/* Also of a guest that is nothing to us now: it may have been refused once, and that must be remembered. */
+	/* Also of a guest that is nothing to us now: it may have been refused once, and that must be remembered. Good until the next call, or while
+	 * there is a session for it: the rows of guests that are nothing to us are given to others when there are no more (served_add). */
 	if (!g)
 		g = served_add(ctx, name, NULL);
 	return g && !g->trouble[0] ? &g->journal : NULL;

@@ -157,7 +157,7 @@ static void last_gone(void *ctx)
 
 static void abandon(struct move_out *o)
 {
-	struct mcmd *const one[] = { &o->cmd, &o->head_cmd, &o->track_cmd, &o->state_cmd };
+	struct mcmd *const one[] = { &o->cmd, &o->head_cmd, &o->track_cmd, &o->state_cmd, &o->abort_cmd };
 
 	for (unsigned i = 0; i < ARRAY_LEN(one); i++) {
 		one[i]->abandoned = last_gone;
@@ -341,7 +341,7 @@ static void undo_begin(struct move_out *o)
 	out_phase(o, MOVE_UNDO);
 }
 
-/* Reads whose results nobody wants any more. */
+/* Reads whose results nobody wants any more, and a Suspend. */
 static bool drained(struct move_out *o)
 {
 	struct mcmd *const one[] = { &o->cmd, &o->head_cmd, &o->track_cmd, &o->state_cmd };
@@ -352,6 +352,7 @@ static bool drained(struct move_out *o)
 	for (unsigned i = 0; i < OUT_SLOTS; i++)
 		if (o->slot[i].cmd.state == MCMD_WANT)
 			o->slot[i].cmd.state = MCMD_IDLE;
+	out_suspend_abort(o);
 	if (out_busy(o))
 		return false;
 	o->slot_count = 0;

@@ -103,7 +103,7 @@ struct move_out {
 	uint64_t unsynced, synced_bytes;	/* bytes sent and not acknowledged: since the last SYNC, before it */
 
 	/* controller */
-	struct mcmd cmd, head_cmd, track_cmd, state_cmd;
+	struct mcmd cmd, head_cmd, track_cmd, state_cmd, abort_cmd;
 	int track_at, state_at;		/* steps of the collector and of the state's capture */
 	bool vm_open, vm_tracking, vm_paused, mem_tracked, suspend_sent, suspended, notified;
 	uint8_t *page;			/* 4 KiB for cmd */
@@ -239,6 +239,7 @@ int out_stream_undo(struct move_out *);		/* step (sub_at) */
 int out_stop_run(struct move_out *);
 int out_stop_undo(struct move_out *);
 int out_lock_take(struct move_out *);		/* 0; -EAGAIN, for as long as somebody else has it */
+void out_suspend_abort(struct move_out *);	/* gives up a Suspend that is out */
 int out_transfer_run(struct move_out *);
 
 /* ---- out_commit.c */

@@ -269,6 +269,17 @@ static int take_back(struct move_out *o)
 	return out_lock_take(o);
 }
 
+/* A Suspend ends when the slowest disk says so, which may be never; until then the guest stands. It is taken back (Base 5.1.1). If that comes
+ * too late, it has ended; where a controller does not know how, the driver's time limit ends it. */
+void out_suspend_abort(struct move_out *o)
+{
+	if (!o->suspend_sent || o->suspended || !mcmd_busy(&o->cmd))
+		return;
+	if (o->abort_cmd.state == MCMD_IDLE)
+		hmlm_abort(mcmd_prep(&o->abort_cmd, "Abort", NULL, 0), o->cmd.c.qid, o->cmd.c.cid);
+	mcmd_run(&o->abort_cmd, o->mmc, 0);
+}
+
 /* The controller first, then the processors: a guest that runs against a suspended controller sees its commands hang. */
 int out_stop_undo(struct move_out *o)
 {

@@ -83,6 +83,8 @@ def wrong_targets(rig):
     expect(rig.b.ferry('migrate', 'vm1', '--to', rig.a.link), REFUSED, 'vm1')
     expect(rig.a.ferry('migrate', 'vm1', '--to', rig.a.link), USAGE, 'itself')
     expect(rig.a.ferry('migrate', 'vm1', '--to', 'nonsense:1'), USAGE, 'unix:/PATH or tcp:HOST:PORT')
+    expect(rig.a.ferry('migrate', 'vm1', '--to', 'tcp:127.0.0.1'), USAGE, 'tcp:127.0.0.1')
+    expect(rig.a.ferry('migrate', 'vm1', '--to', 'tcp:127.0.0.1:70000'), USAGE, '70000')
     expect(rig.a.ferry('migrate', 'vm1', '--to', 'unix:/nowhere/at.all'), REFUSED, 'at.all', 'No such file')
     rc, out, err = rig.a.ferry('migrate', 'vm1', '--to', 'unix:' + rig.b.control)
     need(rc in (FAILED, REFUSED) and out + err, 'a control socket as link:', rc, out, err)
