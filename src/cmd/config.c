@@ -40,6 +40,8 @@ static const struct key server_keys[] = {
 	  "its own MMC and cannot take part in moves" },
 	{ "get_cdq_8_bytes", K_BOOL, offsetof(struct cfg_server, get_cdq_8_bytes), 0, 0, "no",
 	  "yes: Get Features 21h transfers only its 8 meaningful bytes, not 512; nvme-cli's `lm get-cdq` has room for no more" },
+	{ "slow", K_TIME, offsetof(struct cfg_server, slow_ns), 0, 0, "5s",
+	  "a request that a disk has had for so long is told of in the log, once, and when it is done; 0: none is" },
 	{ "poll", K_BOOL, offsetof(struct cfg_server, poll), 0, 0, "no", "yes: spin instead of sleeping; uses a whole core" },
 	{ NULL }
 };
@@ -61,6 +63,9 @@ static const struct key ns_keys[] = {
 	  "32 hex digits: the globally unique identifier that guests see" },
 	{ "uuid", K_HEX16, offsetof(struct cfg_ns, uuid), 0, offsetof(struct cfg_ns, has_uuid), "random, then kept",
 	  "UUID that guests see" },
+	{ "shared", K_BOOL, offsetof(struct cfg_ns, shared), 0, 0, "no",
+	  "yes: other servers reach this very file and name it with the same nguid or uuid, and the file system carries locks (fcntl) between them: "
+	  "`ferry migrate --mode handover` may pass it on. Needed on both servers" },
 	{ "delay", K_TIME, offsetof(struct cfg_ns, delay_ns), 0, 0, "none", "adds this to every request (testing)" },
 	{ "error", K_NUM, offsetof(struct cfg_ns, error_ppm), 0, 0, "none", "fails this many of a million requests (testing)" },
 	{ "stamp", K_BOOL, offsetof(struct cfg_ns, stamp), 0, 0, "no", "yes: keeps a checksum of every block written and compares (testing)" },
@@ -450,6 +455,9 @@ static int judge_ns(const struct cfg_ns *n, const char *name, struct err *err)
 		return bad(name, n->line, err, "namespace %s: backend=ram has no path; remove it or say backend=file", n->name);
 	if (!n->bytes && (n->backend == CFG_RAM || n->create))
 		return bad(name, n->line, err, "namespace %s: needs size=", n->name);
+	if (n->shared && (n->backend == CFG_RAM || !(n->has_nguid || n->has_uuid)))
+		return bad(name, n->line, err, "namespace %s: shared=yes is for a file, and the other servers know it by its nguid= or uuid=: give one",
+			   n->name);
 	if (n->error_ppm > 1000000)
 		return bad(name, n->line, err, "namespace %s: error is a number out of a million", n->name);
 	return 0;
@@ -549,6 +557,7 @@ int config_parse(struct config *c, const char *text, size_t len, const char *nam
 	int line;
 
 	memset(c, 0, sizeof(*c));
+	c->server.slow_ns = 5000000000;
 	line = ini_parse_stream(next_line, &r, on_key, &r);
 	if (r.rc)
 		return r.rc;

@@ -78,6 +78,37 @@ static const struct cfg_ns *cfg_of(const struct served *g, const struct served_n
 	return NULL;
 }
 
+bool served_ns_shared(const struct served *g, const struct served_ns *n)
+{
+	const struct cfg_ns *c = cfg_of(g, n);
+
+	return c && c->shared;
+}
+
+bool served_ns_away(const struct served *g, const struct served_ns *n)
+{
+	return g->journal.own != OWN_OWNER && (n->shared || served_ns_shared(g, n));
+}
+
+int served_judge_shared(const struct served *g, struct err *err)
+{
+	for (unsigned i = 0; i < g->ns_count; i++)
+		if (!served_ns_shared(g, &g->ns[i]))
+			return err_set(err, -EINVAL, "namespace %u of guest %s cannot be handed over: %s %s does not say shared=yes here, so its "
+				       "lock is not passed on, and without it there would be two writers. Say so on both servers if both reach the "
+				       "same file, or move with --mode copy", g->ns[i].guest_nsid, g->name,
+				       g->ns[i].pool ? "pool" : "namespace", g->ns[i].from);
+	return 0;
+}
+
+bool served_has_storage(const struct served *g)
+{
+	for (unsigned i = 0; i < g->ns_count; i++)
+		if (g->ns[i].ns && blk_bottom(nvme_ns_blk(g->ns[i].ns))->away)
+			return false;
+	return true;
+}
+
 static uint64_t clock_ns(void *ctx) { return env_now_ns(ctx); }
 
 static struct blk *wrap(struct serve *s, const struct cfg_ns *c, struct blk *b, struct err *err)
@@ -114,6 +145,7 @@ static struct blk *open_blk(struct served *g, struct served_ns *n, unsigned how,
 	struct blk *b;
 
 	f.create = how & SERVED_OPEN_FRESH && (!c || c->create);
+	f.lock = how & SERVED_OPEN_THEIRS ? BLK_FILE_THEIRS : how & SERVED_OPEN_AWAY ? BLK_FILE_AWAY : BLK_FILE_OURS;
 	f.patience_ms = how & SERVED_OPEN_START ? patience_ms(g->s) : 0;
 	if (n->backend == CFG_RAM)
 		b = blk_ram_open((uint32_t)n->block, n->blocks, err);

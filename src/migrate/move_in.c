@@ -282,6 +282,9 @@ static int check_time(struct in_session *s)
 
 	if (s->state >= IN_STARTING)
 		return 0;
+	/* A source that is gone now cannot commit any more, and cannot run its guest while the storage is locked from here. */
+	if (!s->conn && s->mode == MOVE_HANDOVER && s->state >= IN_PREPARE)
+		return in_fail(s, -ECONNRESET, "the connection was lost before the source committed");
 	if (!s->conn && now - s->lost_ns > IN_GRACE_NS)
 		return in_fail(s, -ETIMEDOUT, "the source has not come back for %llu s", (unsigned long long)(IN_GRACE_NS / NS_PER_S));
 	if (s->state == IN_PLACE && in_state > IN_PLACE_NS)

@@ -28,6 +28,7 @@ const struct vgroup vgroups[] = {
 	{ "XC", "every cross of the coverage plan", tests_xc },
 	{ "E2E", "whole moves", tests_e2e },
 	{ "ME", "media that fail", tests_me },
+	{ "NC", "namespaces that change", tests_nc },
 	{ "FI", "faults on purpose, one at a time", tests_fi },
 	{ "RN", "random sequences", tests_rn },
 	{ NULL, NULL, NULL }

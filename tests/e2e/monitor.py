@@ -464,8 +464,10 @@ def suite_through(*more):
         stats = m.end(clean=False)
         whole(m, stats)
         judge_findings(m.record, tests)
-        print('# %d tests, %d commands seen, %d violations, all provoked; unjudged %d; late: %s' % (
-            len(tests), stats['commands'], stats['violations'], stats['unjudged'], [b[0] for b in bad]), flush=True)
+        # Not finding anything says little unless there was something to judge.
+        need(stats['reports'] > 10 and stats['states'] > 10, 'reports of memory and states that were judged', stats)
+        print('# %d tests, %d commands seen, %d violations, all provoked; reports %d, states %d; unjudged %d; late: %s' % (
+            len(tests), stats['commands'], stats['violations'], stats['reports'], stats['states'], stats['unjudged'], [b[0] for b in bad]), flush=True)
         serve.signal(signal.SIGTERM)
         need(serve.wait() == 0, 'the server ended badly')
     finally:

@@ -520,6 +520,67 @@ TEST(vm_that_does_not_pause)
 	refused_with(&w, -EIO, "does not pause");
 }
 
+static void nothing_is_left(struct server *s)
+{
+	EXPECT(!s->mc->udmq);
+	EXPECT(!s->mc->tracked_by);
+	EXPECT_EQ(s->mc->suspend, NVME_RUNNING);
+	EXPECT(!(le16_get(s->mc->rate.cfg.rlc) & 1));
+	for (unsigned i = 0; i < ARRAY_LEN(s->ss->cdq); i++)
+		EXPECT(!s->ss->cdq[i].live);
+}
+
+/* ---- a disk that hangs */
+
+/* Writes that were given to it and are not done. Reads go through. */
+static struct list hung;
+static int hang_submit(struct blk *b, struct blk_io *io)
+{
+	if (io->op != BLK_WRITE)
+		return blk_submit(b->below, io);
+	list_push(&hung, &io->link);
+	return 0;
+}
+static int hang_poll(struct blk *b) { return blk_poll(b->below); }
+static int hang_next(struct blk *b, uint64_t lba, uint64_t *start, uint64_t *len) { return blk_next_allocated(b->below, lba, start, len); }
+static const struct blk_ops hang_ops = { .name = "hang", .submit = hang_submit, .poll = hang_poll, .next_allocated = hang_next };
+
+/* The source's disk takes writes and does not end them, so its controller is never drained. The move is given up in its own time and not in
+ * that of a command to the MMC, which would be reset for it with all other moves; the guest runs as before, though its disk still hangs. */
+TEST(disk_hangs_in_stop)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+	struct nvme_ns *ns = nvme_ns_find(w.s[0].ss, 1);
+	struct blk *disk = ns->blk, hang = *disk;
+	struct list *l;
+
+	list_init(&hung);
+	hang.ops = &hang_ops;
+	hang.below = disk;
+	world_move(&w, 0, &p);
+	world_until(&w, move_out_progress(w.out)->phase >= MOVE_PRECOPY);
+	ns->blk = &hang;
+	world_until(&w, !list_empty(&hung));
+	world_until(&w, w.s[0].mc->suspend == NVME_DRAINING);
+	EXPECT(!w.s[0].vm.running);
+	world_until_slowly(&w, out_over(&w));
+	EXPECT(out_rc(&w) < 0);
+	EXPECT(hnvme_ready(w.s[0].h));
+	EXPECT(w.s[0].vm.running);
+	EXPECT(!list_empty(&hung));
+	move_out_free(w.out);
+	w.out = NULL;
+	nothing_is_left(&w.s[0]);
+	ns->blk = disk;
+	while ((l = list_pop(&hung))) {
+		struct blk_io *io = LIST_ENTRY(l, struct blk_io, link);
+
+		io->done(io, blk_submit(disk, io) == BLK_DONE ? 0 : -EIO);
+	}
+	guest_is_well(&w, 0);
+}
+
 /* ---- convergence ------------------------------------------------------------------------------------------------------ */
 
 /* A guest that writes faster than the link carries: slowed down, moved, and at the target as fast as ever. Its limit must not travel. */
@@ -588,16 +649,6 @@ TEST(bandwidth_cap_holds)
 }
 
 /* ---- the migration management controller stands still ---------------------------------------------------------------- */
-
-static void nothing_is_left(struct server *s)
-{
-	EXPECT(!s->mc->udmq);
-	EXPECT(!s->mc->tracked_by);
-	EXPECT_EQ(s->mc->suspend, NVME_RUNNING);
-	EXPECT(!(le16_get(s->mc->rate.cfg.rlc) & 1));
-	for (unsigned i = 0; i < ARRAY_LEN(s->ss->cdq); i++)
-		EXPECT(!s->ss->cdq[i].live);
-}
 
 /* It takes commands and answers none, long enough that the driver gives it up: the move ends, and the guest is as it was (design rule 4).
  * When it answers again, nothing of the move is left in it, and the next move goes through; without a restart of the program. */

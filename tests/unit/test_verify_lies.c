@@ -542,7 +542,7 @@ static const struct { const char *key, *why; } unbroken[] = {
 #define MUTANT(key) { key, "mutants of our device break it, and are noticed: docs/mutants.md" }
 	MUTANT("B-REG-6"), MUTANT("B-EVT-1"), MUTANT("B-Q-5"), MUTANT("B-REG-7"), MUTANT("B-IRQ-1"), MUTANT("B-IRQ-2"), MUTANT("B-EVT-2"), MUTANT("B-ADM-10"), MUTANT("B-ADM-11"),
 	MUTANT("B-ADM-12"), MUTANT("B-ADM-13"), MUTANT("B-DQ-4"), MUTANT("B-IRQ-3"), MUTANT("B-DB-1"), MUTANT("B-DB-2"), MUTANT("B-DB-4"), MUTANT("B-RL-2"),
-	MUTANT("B-RL-3"),
+	MUTANT("B-RL-3"), MUTANT("B-NC-1"), MUTANT("B-NC-2"),
 };
 
 static bool is_lied_about(const struct vtest *v)
