@@ -38,6 +38,8 @@ static void tell(struct shadow *s, unsigned index, uint32_t now)
 	__atomic_store_n(word(&s->db, index), now, __ATOMIC_RELEASE);
 	atomic_thread_fence(memory_order_seq_cst);
 	asked = (uint16_t)__atomic_load_n(word(&s->ei, index), __ATOMIC_ACQUIRE);
+	VEXPECT(s->c->t, asked < (index & 1 ? s->c->cq[index / 2].size : s->c->sq[index / 2].size),
+		"EventIdx of %s %u is %u, a place its ring does not have: it would never be reached", index & 1 ? "CQ" : "SQ", index / 2, asked);
 	if ((uint16_t)(now - asked - 1) >= (uint16_t)(now - old)) {
 		s->kept++;
 		return;
@@ -76,8 +78,11 @@ void db_work(struct shadow *s, unsigned qid, unsigned n)
 		for (unsigned i = 0; i < bunch; i++)
 			vt_finish(s->c->t, k[i]);
 		consumed(s, qid);
-		for (uint64_t pause = rng_below(&s->c->t->rng, 4); pause; pause--) /* it may fall asleep in between, or not */
+		/* It may fall asleep in between, or not. */
+		for (uint64_t pause = rng_below(&s->c->t->rng, 4); pause; pause--)
 			vt_poll(s->c->t);
+		if (!rng_below(&s->c->t->rng, 16))
+			vt_watch_silent(s->c);
 	}
 }
 
@@ -89,7 +94,8 @@ static void commands(struct vt *t)
 	vt_io_make(c, 1, 16);
 	s = db_begin(c);
 	db_work(&s, 1, 300);
-	vt_io_make(c, 2, 32);	/* and a queue that is made later */
+	vt_cq_make(c, 2, 16, ST(S_OK));	/* and queues that are made later, of two sizes */
+	vt_sq_make(c, 2, 2, 64, ST(S_OK));
 	db_work(&s, 2, 300);
 	db_work(&s, 1, 100);
 	VEXPECT(t, s.rung > 0, "no doorbell was asked for in 700 commands: how would a controller that sleeps wake up?");

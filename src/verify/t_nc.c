@@ -55,6 +55,13 @@ static void larger(struct vt *t)
 	vt_resize(c, ns(t)->nsid, blocks + MORE);
 	vt_finish(t, aer);
 	expect_changed(c, ns(t)->nsid);
+	if (c->nss < 2)
+		return;
+	aer = vh_aer(c);
+	vt_resize(c, c->ns[1].nsid, c->ns[1].blocks + MORE);
+	vt_finish(t, aer);
+	vt_resize(c, c->ns[1].nsid, c->ns[1].blocks);
+	expect_changed(c, c->ns[1].nsid);	/* and no more the one that was read of before */
 }
 
 static void smaller(struct vt *t)
