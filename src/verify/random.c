@@ -25,19 +25,12 @@ static uint64_t seed_of(struct rmc *m, uint64_t lba, uint64_t seq) { return ((ui
 static void settle_write(struct rmc *m, struct rop *o, bool known)
 {
 	for (uint32_t i = 0; i < o->nlb; i++) {
-		struct rblock *b = &m->block[o->lba + i];
+		struct bblock *b = &m->board.block[o->lba + i];
 
-		if (fault_clouds(m, o->lba + i)) {
-			b->n = UNKNOWN;
-		} else if (known) {
-			b->n = 1;
-			b->cand[0] = o->seq;
-		} else if (b->n != UNKNOWN) {
-			if (b->n < CANDS)
-				b->cand[b->n++] = o->seq;
-			else
-				b->n = UNKNOWN;
-		}
+		if (fault_clouds(m, o->lba + i))
+			board_any(b);
+		else
+			board_put(b, &(struct bval){ BV_SEED, seed_of(m, o->lba + i, o->seq) }, known);
 	}
 }
 
@@ -47,18 +40,11 @@ static void settle_read(struct rnd *r, struct rmc *m, struct rop *o)
 	uint32_t lba = m->c->ns[0].lba;
 
 	for (uint32_t i = 0; i < o->nlb; i++) {
-		struct rblock *b = &m->block[o->lba + i];
-		struct vmem one = { o->buf.p + i * lba, 0, lba };
-		bool found = b->n == UNKNOWN || fault_clouds(m, o->lba + i);
+		struct bblock *b = &m->board.block[o->lba + i];
+		bool cloud = fault_clouds(m, o->lba + i);
 
-		for (unsigned k = 0; !found && k < b->n; k++)
-			if (vh_same(&one, lba, b->cand[k] ? seed_of(m, o->lba + i, b->cand[k]) : 0)) {
-				found = true;
-				b->cand[0] = b->cand[k];
-				b->n = 1;
-			}
-		VEXPECT(r->t, found, "%s: LBA %llu holds none of the %u writes it may hold (last %llu)", m->c->name,
-			(unsigned long long)o->lba + i, b->n, (unsigned long long)b->cand[b->n ? b->n - 1 : 0]);
+		VEXPECT(r->t, board_saw(&m->board, b, o->buf.p + i * lba, !cloud) || cloud, "%s: LBA %llu holds none of the %u contents it may hold",
+			m->c->name, (unsigned long long)o->lba + i, b->n);
 	}
 }
 
@@ -75,7 +61,7 @@ static void settle_doubt(struct rmc *m, struct rop *o)
 {
 	for (uint32_t i = 0; i < o->nlb; i++) {
 		if (o->write)
-			m->block[o->lba + i].n = UNKNOWN;
+			board_any(&m->board.block[o->lba + i]);
 	}
 	fault_settle(m, o);
 }
@@ -96,7 +82,7 @@ static void finish_op(struct rnd *r, struct rmc *m, struct rop *o)
 		settle_write(m, o, true);
 		for (uint32_t i = 0; i < o->nlb; i++)
 			if (o->epoch == m->epoch && logging(r, m))
-				m->block[o->lba + i].must_log = !m->block[o->lba + i].named; /* the entry may have come first */
+				m->board.block[o->lba + i].must_log = !m->board.block[o->lba + i].named; /* the entry may have come first */
 	}
 	vt_forget(o->k);
 	o->out = false;
@@ -133,7 +119,7 @@ static void reap(struct rnd *r)
 static void release(struct rmc *m, struct rop *o)
 {
 	for (uint32_t i = 0; i < o->nlb; i++)
-		m->block[o->lba + i].busy = false;
+		m->board.block[o->lba + i].busy = false;
 	o->held = false;
 }
 
@@ -217,7 +203,7 @@ static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
 	o->nlb = 1 + (uint32_t)pick(draw, MIN(8192 / lba, 8u));
 	o->lba = pick(draw, AREA - 8);
 	for (uint32_t i = 0; i < o->nlb; i++)
-		if (m->block[o->lba + i].busy)
+		if (m->board.block[o->lba + i].busy)
 			return;
 	o->write = chance(draw, 65);
 	o->seq = ++r->seq;
@@ -226,8 +212,9 @@ static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
 	for (uint32_t i = 0; i < o->nlb; i++) {
 		struct vmem one = { o->buf.p + i * lba, 0, lba };
 
-		m->block[o->lba + i].busy = true;
-		m->block[o->lba + i].named = false;
+		m->board.block[o->lba + i].busy = true;
+		if (o->write)
+			board_change_sent(&m->board.block[o->lba + i], false);
 		if (o->write)
 			vh_fill(&one, lba, seed_of(m, o->lba + i, o->seq));
 		else
@@ -267,7 +254,8 @@ static void read_ring(struct rnd *r, struct rring *g)
 			continue;
 		for (uint64_t b = 0; b < AREA; b++)
 			if (e.lbacir == 1 || b - e.slba < e.nlb)
-				m->block[b].must_log = false, m->block[b].named = true;
+				VEXPECT(r->t, board_named(&m->board.block[b], e.dealloc), "%s: an entry says that LBA %llu is deallocated, and nobody deallocated it",
+					m->c->name, (unsigned long long)b);
 	}
 }
 
@@ -295,7 +283,7 @@ static void step_ring(struct rnd *r, uint64_t *draw)
 static void forget_must(struct rmc *m)
 {
 	for (unsigned b = 0; m && b < AREA; b++)
-		m->block[b].must_log = false;
+		m->board.block[b].must_log = false;
 }
 
 struct logged { struct rnd *r; };
@@ -309,7 +297,7 @@ static bool all_logged(void *ctx)
 
 			read_ring(r, &r->ring[i]);
 			for (unsigned b = 0; m && !r->ring[i].overflowed && b < AREA; b++)
-				if (m->block[b].must_log)
+				if (m->board.block[b].must_log)
 					return false;
 		}
 	return true;
@@ -690,8 +678,7 @@ static void begin(struct rnd *r, struct vt *t, bool faults)
 		m->c = t->mc[i];
 		for (unsigned k = 0; k < OPS; k++)
 			m->op[k].buf = vt_mem(m->c, 8192);
-		for (unsigned b = 0; b < AREA; b++)
-			m->block[b].n = UNKNOWN;
+		board_init(&m->board, m->c->ns[0].lba, 0);
 		m->mark = vt_mark(m->c);
 	}
 }

@@ -164,7 +164,7 @@ void fault_settle(struct rmc *m, struct rop *o)
 {
 	for (uint64_t b = 0; b < AREA; b++)
 		if (touches(o, b))
-			m->block[b].n = UNKNOWN;
+			board_any(&m->board.block[b]);
 }
 
 bool fault_clouds(const struct rmc *m, uint64_t lba)

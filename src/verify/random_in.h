@@ -2,10 +2,11 @@
 #ifndef FERRY_VERIFY_RANDOM_IN_H
 #define FERRY_VERIFY_RANDOM_IN_H
 
+#include "verify/board.h"
 #include "verify/random.h"
 #include "verify/vh.h"
 
-enum { AREA = 128, OPS = 20, RINGS = 6, RING_BYTES = 8192, CANDS = 6, UNKNOWN = 0xff };
+enum { AREA = BOARD_BLOCKS, OPS = 20, RINGS = 6, RING_BYTES = 8192 };
 
 /* out: not completed. held: its place and its blocks stay taken until the step `due`, however soon it is completed: what is done next must
  * not depend on how fast the device is, or a seed would not make the same commands again. doubt: a fault hit it, and neither its status nor its effect is known. cut_off: but an access to its data
@@ -19,12 +20,10 @@ struct rop {
 	unsigned epoch, due;
 	struct vmem buf;
 };
-/* What a block may hold: one of `n` writes; UNKNOWN: anything. */
-struct rblock { uint8_t n; bool busy, must_log, named; uint64_t cand[CANDS]; };	/* named: by the log, since the last write was sent */
 struct rmc {
 	struct vctl *c;
 	struct rop op[OPS];
-	struct rblock block[AREA];
+	struct board board;
 	struct vmark mark;
 	bool queue;			/* SQ and CQ 1 exist */
 	unsigned epoch;			/* changes with everything that touches its logging */

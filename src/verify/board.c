@@ -1,0 +1,182 @@
+/* What blocks may hold. See board.h. */
+#include "verify/board.h"
+
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/rng.h"
+
+void board_init(struct board *b, uint32_t lba, unsigned dlfeat)
+{
+	memset(b, 0, sizeof(*b));
+	b->lba = lba;
+	b->dlfeat = (uint8_t)dlfeat;
+	for (unsigned i = 0; i < BOARD_BLOCKS; i++)
+		b->block[i].n = BOARD_ANY;
+}
+
+void board_any(struct bblock *k)
+{
+	k->n = BOARD_ANY;
+	k->alloc = BA_UNSURE;
+	k->maybe_gone = true;
+	k->gone_by = 0;
+}
+
+static bool same(const struct bval *a, const struct bval *b) { return a->kind == b->kind && a->v == b->v; }
+
+static void add(struct bblock *k, const struct bval *v)
+{
+	if (k->n == BOARD_ANY)
+		return;
+	for (unsigned i = 0; i < k->n; i++)
+		if (same(&k->cand[i], v))
+			return;
+	if (k->n < BOARD_CANDS)
+		k->cand[k->n++] = *v;
+	else
+		k->n = BOARD_ANY;
+}
+
+/* What was written is allocated even if what it wrote is in doubt, as long as it was before. */
+static void allocated(struct bblock *k, bool known)
+{
+	if (known)
+		k->alloc = BA_WRITTEN;
+	else if (k->alloc != BA_WRITTEN)
+		k->alloc = BA_UNSURE;
+	k->gone_by = 0;
+}
+
+void board_put(struct bblock *k, const struct bval *v, bool known)
+{
+	if (known)
+		k->n = 0;
+	add(k, v);
+	allocated(k, known);
+	if (v->kind == BV_ZEROES) /* zeroes may be kept by deallocating where that reads as zeroes */
+		k->alloc = BA_UNSURE;
+}
+
+void board_gone(const struct board *b, struct bblock *k, uint64_t by, bool known)
+{
+	unsigned reads = b->dlfeat & 7;
+
+	if (reads == 0 || reads == 1)
+		add(k, &(struct bval){ BV_ZEROES, 0 });
+	if (reads == 0 || reads == 2)
+		add(k, &(struct bval){ BV_ONES, 0 });
+	k->alloc = known ? BA_GONE : BA_UNSURE;
+	k->gone_by = known ? by : 0;
+}
+
+void board_copy(struct bblock *to, const struct bblock *from, bool known)
+{
+	if (known)
+		to->n = 0;
+	if (from->n == BOARD_ANY)
+		to->n = BOARD_ANY;
+	else
+		for (unsigned i = 0; i < from->n; i++)
+			if (from->cand[i].kind != BV_BAD)
+				add(to, &from->cand[i]);
+	to->alloc = known && from->alloc == BA_WRITTEN ? BA_WRITTEN : BA_UNSURE;
+	to->gone_by = 0;
+}
+
+static bool all(const uint8_t *p, uint32_t len, uint8_t v)
+{
+	for (uint32_t i = 0; i < len; i++)
+		if (p[i] != v)
+			return false;
+	return true;
+}
+
+static bool stamped(const uint8_t *p, uint32_t len, uint64_t seed)
+{
+	struct rng r = { seed };
+
+	for (uint32_t i = 0; i + 8 <= len; i += 8) {
+		uint64_t v = rng_next(&r);
+
+		if (memcmp(p + i, &v, 8))
+			return false;
+	}
+	return true;
+}
+
+static bool holds(const struct bval *v, const uint8_t *p, uint32_t len)
+{
+	switch ((enum bkind)v->kind) {
+	case BV_SEED: return stamped(p, len, v->v);
+	case BV_ZEROES: return all(p, len, 0);
+	case BV_ONES: return all(p, len, 0xff);
+	case BV_SUM: return XXH3_64bits(p, len) == v->v;
+	case BV_BAD: return false;
+	}
+	return false;
+}
+
+bool board_saw(const struct board *b, struct bblock *k, const uint8_t *p, bool keep)
+{
+	if (k->n == BOARD_ANY) {
+		if (keep) {
+			k->cand[0] = (struct bval){ BV_SUM, XXH3_64bits(p, b->lba) };
+			k->n = 1;
+		}
+		return true;
+	}
+	for (unsigned i = 0; i < k->n; i++)
+		if (holds(&k->cand[i], p, b->lba)) {
+			if (keep) {
+				k->cand[0] = k->cand[i];
+				k->n = 1;
+			}
+			return true;
+		}
+	return false;
+}
+
+bool board_may_be_bad(const struct bblock *k)
+{
+	for (unsigned i = 0; i < k->n && k->n != BOARD_ANY; i++)
+		if (k->cand[i].kind == BV_BAD)
+			return true;
+	return k->n == BOARD_ANY;
+}
+
+bool board_is_bad(const struct bblock *k) { return k->n == 1 && k->cand[0].kind == BV_BAD; }
+
+void board_read_failed(struct bblock *k, bool alone)
+{
+	if (!alone)
+		return;
+	k->cand[0] = (struct bval){ BV_BAD, 0 };
+	k->n = 1;
+}
+
+void board_change_sent(struct bblock *k, bool deallocates)
+{
+	k->named = false;
+	k->live = !deallocates;
+	k->maybe_gone |= deallocates;
+}
+
+bool board_named(struct bblock *k, bool deallocated)
+{
+	if (!deallocated || !k->live) {
+		k->must_log = false;
+		k->named = true;
+	}
+	return !deallocated || k->maybe_gone;
+}
+
+bool board_unit_gone(const struct board *b, uint64_t first, uint64_t unit)
+{
+	for (uint64_t i = first; i < first + unit; i++)
+		if (i >= BOARD_BLOCKS || b->block[i].alloc != BA_GONE || !b->block[i].gone_by || b->block[i].gone_by != b->block[first].gone_by)
+			return false;
+	return true;
+}
