@@ -843,3 +843,22 @@ void random_stress(struct vt *t, unsigned n)
 	run(t, n, true);
 	audit_end(t);
 }
+
+void random_bell_lost_again(struct vt *t)
+{
+	static const struct inj_rule lost = { .at = INJ_BELL, .act = INJ_DROP, .ctrl = INJ_ANY, .what = 2, .count = 3 };
+	struct rnd *r = &rnd_;
+	struct rmc *m = &r->mc[0];
+	uint64_t draw = 0;
+
+	vt_inject_on(t);
+	vt_fresh(t);
+	begin(r, t, true);
+	fault_begin(r);
+	VEXPECT(t, may_work(r, m) && inj_add(&t->inj, &lost), "no queue");
+	start_op(r, m, &draw);
+	for (unsigned i = 0; i < 100; i++)
+		fault_after_step(r);
+	VEQ(t, t->inj.did[INJ_BELL][INJ_DROP], 3, "doorbells lost");
+	end(r);
+}

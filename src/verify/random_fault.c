@@ -276,13 +276,14 @@ void fault_step(struct rnd *r, uint64_t *draw)
 			 rule.ctrl == INJ_ANY ? -1 : rule.ctrl, (unsigned long long)rule.skip, (unsigned long long)rule.count);
 }
 
+/* That too may be lost, and on_fault then says so again. */
 static void ring_again(struct rmc *m)
 {
+	m->unrung = 0;
 	if (m->c->up && m->queue) {
 		vt_ring(m->c, 1);
 		vt_doorbell(m->c, 3, m->c->cq[1].head);
 	}
-	m->unrung = 0;
 }
 
 static void fulfil(struct rnd *r, struct rmc *m)
