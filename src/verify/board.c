@@ -139,12 +139,12 @@ bool board_saw(const struct board *b, struct bblock *k, const uint8_t *p, bool k
 	return false;
 }
 
-bool board_may_be_bad(const struct bblock *k)
+bool board_may_be_bad(const struct board *b, const struct bblock *k)
 {
 	for (unsigned i = 0; i < k->n && k->n != BOARD_ANY; i++)
 		if (k->cand[i].kind == BV_BAD)
 			return true;
-	return k->n == BOARD_ANY;
+	return b->bad && k->n == BOARD_ANY;
 }
 
 bool board_is_bad(const struct bblock *k) { return k->n == 1 && k->cand[0].kind == BV_BAD; }

@@ -36,7 +36,12 @@ struct bblock {
 	uint64_t gone_by;		/* which range of which command deallocated it; 0 none */
 	struct bval cand[BOARD_CANDS];
 };
-struct board { uint32_t lba; uint8_t dlfeat; struct bblock block[BOARD_BLOCKS]; };
+struct board {
+	uint32_t lba;			/* bytes */
+	uint8_t dlfeat;
+	bool bad;			/* there is a Write Uncorrectable */
+	struct bblock block[BOARD_BLOCKS];
+};
 
 void board_init(struct board *, uint32_t lba, unsigned dlfeat);
 void board_any(struct bblock *);
@@ -46,13 +51,13 @@ void board_gone(const struct board *, struct bblock *, uint64_t by, bool known);
 void board_copy(struct bblock *to, const struct bblock *from, bool known);
 /* Does it hold this? keep: and from now on it holds nothing else. */
 bool board_saw(const struct board *, struct bblock *, const uint8_t *data, bool keep);
-bool board_may_be_bad(const struct bblock *);
+bool board_may_be_bad(const struct board *, const struct bblock *);
 bool board_is_bad(const struct bblock *);	/* and nothing else */
 void board_read_failed(struct bblock *, bool alone);	/* 2/81h came; alone: no other block can have been the reason */
 void board_change_sent(struct bblock *, bool deallocates);
-/* An entry of the log names it. False: it says "deallocated" and cannot. */
+/* An entry of the log names it. False: it says "deallocated" and nobody did that. */
 bool board_named(struct bblock *, bool deallocated);
-/* Of a unit of `unit` blocks: may Get LBA Status report it, must it report this block? */
+/* One range has deallocated all of these, and nothing has touched them since: Get LBA Status may not report them. */
 bool board_unit_gone(const struct board *, uint64_t first, uint64_t unit);
 
 #endif

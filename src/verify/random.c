@@ -6,7 +6,7 @@
 
 #include "verify/model.h"
 
-enum { SHRINK_TRIES = 150, HOLD = 12 };
+enum { SHRINK_TRIES = 150 };
 
 static struct rnd rnd_; /* one run at a time */
 
@@ -18,37 +18,7 @@ static struct rmc *rmc_of(struct rnd *r, uint16_t cntlid)
 	return NULL;
 }
 
-/* ---- the scoreboard */
-
-static uint64_t seed_of(struct rmc *m, uint64_t lba, uint64_t seq) { return ((uint64_t)m->c->index << 56 ^ lba << 40 ^ seq) * 0x9e3779b97f4a7c15ull + 1; }
-
-static void settle_write(struct rmc *m, struct rop *o, bool known)
-{
-	for (uint32_t i = 0; i < o->nlb; i++) {
-		struct bblock *b = &m->board.block[o->lba + i];
-
-		if (fault_clouds(m, o->lba + i))
-			board_any(b);
-		else
-			board_put(b, &(struct bval){ BV_SEED, seed_of(m, o->lba + i, o->seq) }, known);
-	}
-}
-
-/* Once a read has shown which one it is, the others never return. */
-static void settle_read(struct rnd *r, struct rmc *m, struct rop *o)
-{
-	uint32_t lba = m->c->ns[0].lba;
-
-	for (uint32_t i = 0; i < o->nlb; i++) {
-		struct bblock *b = &m->board.block[o->lba + i];
-		bool cloud = fault_clouds(m, o->lba + i);
-
-		VEXPECT(r->t, board_saw(&m->board, b, o->buf.p + i * lba, !cloud) || cloud, "%s: LBA %llu holds none of the %u contents it may hold",
-			m->c->name, (unsigned long long)o->lba + i, b->n);
-	}
-}
-
-static bool logging(struct rnd *r, struct rmc *m)
+bool random_logging(struct rnd *r, struct rmc *m)
 {
 	struct mcdq *q = model_cdq_of(r->t->model, m->c->cntlid);
 	struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
@@ -56,189 +26,10 @@ static bool logging(struct rnd *r, struct rmc *m)
 	return q && q->logging && x && !x->suspended;
 }
 
-/* Whatever it was, it may have happened or not, in part or as something else. */
-static void settle_doubt(struct rmc *m, struct rop *o)
-{
-	for (uint32_t i = 0; i < o->nlb; i++) {
-		if (o->write)
-			board_any(&m->board.block[o->lba + i]);
-	}
-	fault_settle(m, o);
-}
-
-static void finish_op(struct rnd *r, struct rmc *m, struct rop *o)
-{
-	unsigned st = nvme_cqe_status(&o->k->cqe);
-
-	VEXPECT(r->t, o->doubt || st == S_OK, "%s %s of LBA %llu ended with %s though no fault had touched it", m->c->name,
-		o->write ? "Write" : "Read", (unsigned long long)o->lba, nvme_status_name(st));
-	VEXPECT(r->t, !o->cut_off || st != S_OK, "%s %s of LBA %llu succeeded though its data could not be moved", m->c->name,
-		o->write ? "Write" : "Read", (unsigned long long)o->lba);
-	if (o->doubt) {
-		settle_doubt(m, o);
-	} else if (!o->write) {
-		settle_read(r, m, o);
-	} else {
-		settle_write(m, o, true);
-		for (uint32_t i = 0; i < o->nlb; i++)
-			if (o->epoch == m->epoch && logging(r, m))
-				m->board.block[o->lba + i].must_log = !m->board.block[o->lba + i].named; /* the entry may have come first */
-	}
-	vt_forget(o->k);
-	o->out = false;
-}
-
-static bool over(void *op)
-{
-	struct vcmd *k = ((struct rop *)op)->k;
-
-	return k->done && !(k->twin && k->twin->used);
-}
-
-/* Which of those that are over was first, nobody knows: what a wild one may have touched is unknown whatever the others say of it. */
-static void reap_mc(struct rnd *r, struct rmc *m)
-{
-	bool wild[OPS] = { false };
-
-	for (unsigned k = 0; k < OPS; k++)
-		if (m->op[k].out && over(&m->op[k])) {
-			finish_op(r, m, &m->op[k]);
-			wild[k] = m->op[k].wild;
-		}
-	for (unsigned k = 0; k < OPS; k++)
-		if (wild[k])
-			fault_settle(m, &m->op[k]);
-}
-
 static void reap(struct rnd *r)
 {
 	for (unsigned i = 0; i < r->mcs; i++)
-		reap_mc(r, &r->mc[i]);
-}
-
-static void release(struct rmc *m, struct rop *o)
-{
-	for (uint32_t i = 0; i < o->nlb; i++)
-		m->board.block[o->lba + i].busy = false;
-	o->held = false;
-}
-
-/* Places whose step has come are free again; a command that is still out is waited for, unless its controller does not run. */
-static void release_due(struct rnd *r)
-{
-	for (unsigned i = 0; i < r->mcs; i++)
-		for (unsigned k = 0; k < OPS; k++) {
-			struct rmc *m = &r->mc[i];
-			struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
-			struct rop *o = &m->op[k];
-
-			if (!o->held || r->now < o->due || x->suspended || x->unsure || !m->c->up)
-				continue;
-			if (o->out && r->faults)
-				continue; /* it may have been hit, and wait for ever */
-			if (o->out) {
-				vt_wait(r->t, o->k);
-				finish_op(r, m, o);
-			}
-			release(m, o);
-		}
-}
-
-/* After a reset nobody will ever tell what became of these. */
-void random_lose_ops(struct rmc *m)
-{
-	for (unsigned k = 0; k < OPS; k++) {
-		struct rop *o = &m->op[k];
-
-		if (o->held)
-			release(m, o);
-		if (o->out && o->doubt)
-			settle_doubt(m, o);
-		else if (o->out && o->write)
-			settle_write(m, o, false);
-		o->out = false;
-	}
-}
-
-/* ---- I/O */
-
-static bool may_work(struct rnd *r, struct rmc *m)
-{
-	struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
-
-	if (!m->c->up || m->stuck)
-		return false;
-	if (m->queue)
-		return true;
-	if (x->suspended || x->unsure || x->committed)
-		return false;
-	vt_back(m->c, m->mark);
-	vt_io_make(m->c, 1, 32);
-	m->queue = true;
-	return true;
-}
-
-/* Its status is judged when it is finished: a fault may come in between. */
-static void send_op(struct rnd *r, struct rmc *m, struct rop *o, const struct nvme_sqe *s)
-{
-	o->doubt = o->wild = o->cut_off = false;
-	r->sending_mc = m;
-	r->sending = o;
-	r->unsent = false;
-	o->k = vt_send(m->c, 1, s, ST_ANY);
-	r->sending_mc = NULL;
-	r->sending = NULL;
-	o->out = !r->unsent;
-	o->held = true;
-	if (r->unsent) /* nobody heard of it: nothing may change */
-		vt_forget(o->k);
-}
-
-static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
-{
-	struct rop *o = &m->op[pick(draw, OPS)];
-	uint32_t lba = m->c->ns[0].lba;
-	struct nvme_sqe s;
-
-	o->nlb = 1 + (uint32_t)pick(draw, MIN(8192 / lba, 8u));
-	o->lba = pick(draw, AREA - 8);
-	for (uint32_t i = 0; i < o->nlb; i++)
-		if (m->board.block[o->lba + i].busy)
-			return;
-	o->write = chance(draw, 65);
-	o->seq = ++r->seq;
-	o->epoch = m->epoch;
-	vh_rw_sqe(&s, o->write ? NVME_NVM_WRITE : NVME_NVM_READ, m->c->ns[0].nsid, o->lba, o->nlb);
-	for (uint32_t i = 0; i < o->nlb; i++) {
-		struct vmem one = { o->buf.p + i * lba, 0, lba };
-
-		m->board.block[o->lba + i].busy = true;
-		if (o->write)
-			board_change_sent(&m->board.block[o->lba + i], false);
-		if (o->write)
-			vh_fill(&one, lba, seed_of(m, o->lba + i, o->seq));
-		else
-			memset(one.p, 0xee, lba);
-	}
-	vt_data(m->c, &s, &o->buf, o->nlb * lba);
-	o->due = r->now + 1 + (unsigned)pick(draw, HOLD);
-	send_op(r, m, o, &s);
-}
-
-static void step_io(struct rnd *r, uint64_t *draw)
-{
-	struct rmc *m = &r->mc[pick(draw, r->mcs)];
-
-	if (!may_work(r, m))
-		return;
-	for (uint64_t n = 1 + pick(draw, 6); n; n--) {
-		struct rng g = { *draw + n };
-		uint64_t d = rng_next(&g);
-		struct rop *o = &m->op[d % OPS];
-
-		if (!o->held)
-			start_op(r, m, &d);
-	}
+		random_reap(r, &r->mc[i]);
 }
 
 /* ---- change logs */
@@ -284,6 +75,14 @@ static void forget_must(struct rmc *m)
 {
 	for (unsigned b = 0; m && b < AREA; b++)
 		m->board.block[b].must_log = false;
+}
+
+/* What was deallocated before is in no entry of a log that begins now, unless it is still under way. */
+static void forget_gone(struct rmc *m)
+{
+	for (unsigned b = 0; b < AREA; b++)
+		if (!m->board.block[b].busy && !fault_clouds(m, b))
+			m->board.block[b].maybe_gone = false;
 }
 
 struct logged { struct rnd *r; };
@@ -475,6 +274,8 @@ static void after(struct rnd *r, enum vop op, const struct nvme_sqe *s, struct r
 		}
 		if (g)
 			read_ring(r, g); /* in a queue of two the start itself is the last entry */
+		if (vf_get(s, VF_LOG_lact))
+			forget_gone(m);
 	}
 }
 
@@ -635,16 +436,18 @@ static void step(struct rnd *r, const struct rstep *s)
 	unsigned what = s->draw[0] % 100;
 
 	r->now++;
-	release_due(r);
+	random_release_due(r);
 	if (r->faults && s->draw[3] % 8 == 0)
 		fault_step(r, &f);
 	else if (what < 50)
 		step_command(r, &d, &more, s->plain);
 	else if (what < 76)
-		step_io(r, &d);
-	else if (what < 86)
+		random_step_io(r, &d);
+	else if (what < 84)
 		for (uint64_t n = pick(&d, 8); n; n--)
 			vt_poll(r->t);
+	else if (what < 86)
+		random_check_allocated(r, &r->mc[pick(&d, r->mcs)]);
 	else if (what < 94)
 		step_ring(r, &d);
 	else if (what < 97)
@@ -676,10 +479,7 @@ static void begin(struct rnd *r, struct vt *t, bool faults)
 		struct rmc *m = &r->mc[r->mcs++];
 
 		m->c = t->mc[i];
-		for (unsigned k = 0; k < OPS; k++)
-			m->op[k].buf = vt_mem(m->c, 8192);
-		board_init(&m->board, m->c->ns[0].lba, 0);
-		m->mark = vt_mark(m->c);
+		random_io_begin(r, m);
 	}
 }
 
@@ -699,26 +499,19 @@ static void end(struct rnd *r)
 		for (unsigned k = 0; k < OPS; k++)
 			if (m->op[k].out) {
 				vt_wait(r->t, m->op[k].k);
-				VEXPECT(r->t, vt_until(r->t, over, &m->op[k], r->t->cmd_ns), "%s: a Read that was sent twice ended once", m->c->name);
+				VEXPECT(r->t, vt_until(r->t, random_over, &m->op[k], r->t->cmd_ns), "%s: a Read that was sent twice ended once", m->c->name);
 			}
-		reap_mc(r, m);
+		random_reap(r, m);
 		for (unsigned k = 0; k < OPS; k++)
 			if (m->op[k].held)
-				release(m, &m->op[k]);
+				random_release(m, &m->op[k]);
 	}
 	check_logged(r);
 	for (unsigned i = 0; i < r->mcs; i++) {
 		struct rmc *m = &r->mc[i];
 
-		for (uint64_t b = 0; b < AREA && may_work(r, m); b++) {
-			struct rop *o = &m->op[0];
-			struct nvme_sqe s;
-
-			*o = (struct rop){ .lba = b, .nlb = 1, .buf = o->buf };
-			vh_rw_sqe(&s, NVME_NVM_READ, m->c->ns[0].nsid, b, 1);
-			vt_do_data(m->c, 1, &s, &o->buf, m->c->ns[0].lba, ST(S_OK));
-			settle_read(r, m, o);
-		}
+		random_read_all(r, m);
+		random_check_allocated(r, m);
 	}
 	vt_red_check(r->t);
 }
@@ -855,8 +648,8 @@ void random_bell_lost_again(struct vt *t)
 	vt_fresh(t);
 	begin(r, t, true);
 	fault_begin(r);
-	VEXPECT(t, may_work(r, m) && inj_add(&t->inj, &lost), "no queue");
-	start_op(r, m, &draw);
+	VEXPECT(t, random_may_work(r, m) && inj_add(&t->inj, &lost), "no queue");
+	random_start_op(r, m, &draw);
 	for (unsigned i = 0; i < 100; i++)
 		fault_after_step(r);
 	VEQ(t, t->inj.did[INJ_BELL][INJ_DROP], 3, "doorbells lost");

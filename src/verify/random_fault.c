@@ -232,6 +232,8 @@ static void on_fault(void *ctx, const struct inj_event *ev, enum inj_act act)
 		if (o) {
 			o->doubt = true;
 			o->cut_off |= act == INJ_DROP && !o->k->twin; /* of two that are the same, which one? */
+			if (act == INJ_CORRUPT && (o->kind == RK_DSM || o->kind == RK_COPY)) /* its ranges */
+				grow_wild(m, o, &o->k->sqe);
 		}
 		break;
 	default: m->stuck = 1;

@@ -1,4 +1,4 @@
-/* Between random.c (sequences and their judgement) and random_fault.c (faults in them). */
+/* Between random.c (sequences), random_io.c (the guests' I/O and its judgement) and random_fault.c (faults in them). */
 #ifndef FERRY_VERIFY_RANDOM_IN_H
 #define FERRY_VERIFY_RANDOM_IN_H
 
@@ -6,16 +6,19 @@
 #include "verify/random.h"
 #include "verify/vh.h"
 
-enum { AREA = BOARD_BLOCKS, OPS = 20, RINGS = 6, RING_BYTES = 8192 };
+enum { AREA = BOARD_BLOCKS, OPS = 20, RINGS = 6, RING_BYTES = 8192, ROP_BYTES = 8192, ROP_BLOCKS = 64 };
+enum rkind { RK_READ, RK_WRITE, RK_ZEROES, RK_DEAC, RK_DSM, RK_COPY, RK_COMPARE, RK_BAD, RK_COUNT };
 
 /* out: not completed. held: its place and its blocks stay taken until the step `due`, however soon it is completed: what is done next must
  * not depend on how fast the device is, or a seed would not make the same commands again. doubt: a fault hit it, and neither its status nor its effect is known. cut_off: but an access to its data
  * failed, so it cannot have succeeded. wild: and it may have become a write to there. */
 struct rop {
 	struct vcmd *k;
-	bool out, held, write, doubt, wild, cut_off;
-	uint64_t lba, wild_lba, wild_nlb;
-	uint32_t nlb;
+	enum rkind kind;
+	bool out, held, write, doubt, wild, cut_off;	/* write: it changes blocks */
+	uint64_t wild_lba, wild_nlb;
+	uint8_t at[ROP_BLOCKS], from[ROP_BLOCKS], by[ROP_BLOCKS];	/* blocks it names; a copy's sources; the number of its range */
+	unsigned blocks;
 	uint64_t seq;
 	unsigned epoch, due;
 	struct vmem buf;
@@ -24,6 +27,9 @@ struct rmc {
 	struct vctl *c;
 	struct rop op[OPS];
 	struct board board;
+	struct bval sent[AREA];		/* what blocks would hold had all gone well that was sent */
+	uint32_t unit;			/* of Get LBA Status, blocks; 0 not told */
+	uint32_t copy_blocks;		/* one Copy of two ranges may have; 0 none */
 	struct vmark mark;
 	bool queue;			/* SQ and CQ 1 exist */
 	unsigned epoch;			/* changes with everything that touches its logging */
@@ -56,7 +62,20 @@ static inline uint64_t pick(uint64_t *draw, uint64_t n)
 static inline bool chance(uint64_t *draw, unsigned percent) { return pick(draw, 100) < percent; }
 
 void random_reset_mc(struct rnd *, struct rmc *, bool leave_off);
+bool random_logging(struct rnd *, struct rmc *);
+
+/* random_io.c */
+void random_io_begin(struct rnd *, struct rmc *);
+bool random_may_work(struct rnd *, struct rmc *);	/* makes the queue if there is none */
+void random_step_io(struct rnd *, uint64_t *draw);
+void random_start_op(struct rnd *, struct rmc *, uint64_t *draw);
+void random_reap(struct rnd *, struct rmc *);
+bool random_over(void *op);				/* for vt_until */
+void random_release(struct rmc *, struct rop *);
+void random_release_due(struct rnd *);
 void random_lose_ops(struct rmc *);
+void random_check_allocated(struct rnd *, struct rmc *);	/* Get LBA Status against the board */
+void random_read_all(struct rnd *, struct rmc *);
 
 /* random_fault.c */
 void fault_begin(struct rnd *);

@@ -1,0 +1,577 @@
+/* Random sequences: the guests' I/O. What a command names is its own until its step `due` (random_in.h); what it did is told to the
+ * scoreboard (board.h) when it is over. What is sent depends on what was sent before, never on what came of it. See random.h.
+ */
+#include <stdio.h>
+
+#include "verify/model.h"
+#include "verify/random_in.h"
+
+enum { HOLD = 12, NLB_MAX = 8, S_UNREAD = 0x281, S_DIFFERS = 0x285 };
+
+static const char *const kind_name[RK_COUNT] = { "Read", "Write", "Write Zeroes", "Write Zeroes (DEAC)", "Dataset Management", "Copy", "Compare",
+						 "Write Uncorrectable" };
+
+static struct bblock *at(struct rmc *m, const struct rop *o, unsigned i) { return &m->board.block[o->at[i]]; }
+static bool deallocates(const struct rop *o) { return o->kind == RK_DEAC || o->kind == RK_DSM; }
+
+/* ---- what came of it */
+
+static uint64_t seed_of(const struct rmc *m, uint64_t lba, uint64_t seq) { return ((uint64_t)m->c->index << 56 ^ lba << 40 ^ seq) * 0x9e3779b97f4a7c15ull + 1; }
+
+static struct bval value_of(const struct rmc *m, const struct rop *o, unsigned i)
+{
+	switch (o->kind) {
+	case RK_WRITE: return (struct bval){ BV_SEED, seed_of(m, o->at[i], o->seq) };
+	case RK_BAD: return (struct bval){ BV_BAD, 0 };
+	default: return (struct bval){ BV_ZEROES, 0 };
+	}
+}
+
+/* Which range of which command: blocks with the same answer went together. */
+static uint64_t range_of(const struct rop *o, unsigned i) { return o->seq << 8 | o->by[i]; }
+
+static void settle_one(struct rmc *m, struct rop *o, unsigned i, bool known)
+{
+	struct bblock *b = at(m, o, i);
+	struct bval v = value_of(m, o, i);
+
+	if (fault_clouds(m, o->at[i]) || (o->kind == RK_COPY && fault_clouds(m, o->from[i])))
+		board_any(b);
+	else if (o->kind == RK_COPY)
+		board_copy(b, &m->board.block[o->from[i]], known);
+	else if (o->kind == RK_DSM)
+		board_gone(&m->board, b, range_of(o, i), known);
+	else
+		board_put(b, &v, known);
+	if (o->kind == RK_DEAC && known && b->n == 1 && (m->board.dlfeat & 7) == 1) { /* only where it reads as zeroes it may be done so */
+		b->alloc = BA_GONE;
+		b->gone_by = range_of(o, i);
+	}
+}
+
+static void settle_change(struct rmc *m, struct rop *o, bool known)
+{
+	for (unsigned i = 0; i < o->blocks; i++)
+		settle_one(m, o, i, known);
+}
+
+/* Whatever it was, it may have happened or not, in part or as something else. */
+static void settle_doubt(struct rmc *m, struct rop *o)
+{
+	for (unsigned i = 0; i < o->blocks && o->write; i++)
+		board_any(at(m, o, i));
+	fault_settle(m, o);
+}
+
+/* Once a read has shown which one it is, the others never return. */
+static void settle_data(struct rnd *r, struct rmc *m, struct rop *o)
+{
+	for (unsigned i = 0; i < o->blocks; i++) {
+		bool cloud = fault_clouds(m, o->at[i]);
+
+		VEXPECT(r->t, board_saw(&m->board, at(m, o, i), o->buf.p + i * m->board.lba, !cloud) || cloud,
+			o->kind == RK_READ ? "%s: LBA %u holds none of the %u contents it may hold" : "%s: Compare of LBA %u succeeded, and it is none of the %u contents it may hold",
+			m->c->name, o->at[i], at(m, o, i)->n);
+	}
+}
+
+static bool surely_equal(struct rmc *m, struct rop *o)
+{
+	for (unsigned i = 0; i < o->blocks; i++)
+		if (at(m, o, i)->n != 1 || fault_clouds(m, o->at[i]) || !board_saw(&m->board, at(m, o, i), o->buf.p + i * m->board.lba, false))
+			return false;
+	return true;
+}
+
+/* Blocks it has to read: how many of them may be uncorrectable, and is one of them for sure? */
+static unsigned unreadable(struct rmc *m, const struct rop *o, bool *sure, struct bblock **which)
+{
+	unsigned n = 0;
+
+	*sure = false;
+	for (unsigned i = 0; i < o->blocks && (o->kind == RK_READ || o->kind == RK_COMPARE || o->kind == RK_COPY); i++) {
+		unsigned lba = o->kind == RK_COPY ? o->from[i] : o->at[i];
+		struct bblock *b = &m->board.block[lba];
+
+		if (board_is_bad(b) && !fault_clouds(m, lba))
+			*sure = true;
+		if (board_may_be_bad(&m->board, b) || (m->board.bad && fault_clouds(m, lba))) {
+			n++;
+			*which = b;
+		}
+	}
+	return n;
+}
+
+/* An entry has to come if the command did something that can be seen: a block that held data, and lost it whole, did. */
+static bool to_be_logged(struct rmc *m, const struct rop *o, unsigned i)
+{
+	uint64_t unit = MAX(m->unit, 1u), first = round_down((uint64_t)o->at[i], unit);
+	unsigned covered = 0;
+
+	if (o->kind == RK_WRITE || o->kind == RK_COPY || o->kind == RK_BAD)
+		return true;
+	if (at(m, o, i)->alloc != BA_WRITTEN)
+		return false;
+	for (unsigned k = 0; k < o->blocks; k++)
+		covered += o->by[k] == o->by[i] && o->at[k] - first < unit;
+	return o->kind == RK_ZEROES || covered == unit;
+}
+
+static void settle_good(struct rnd *r, struct rmc *m, struct rop *o)
+{
+	bool logs = o->epoch == m->epoch && random_logging(r, m), must[ROP_BLOCKS];
+
+	for (unsigned i = 0; i < o->blocks; i++)
+		must[i] = logs && to_be_logged(m, o, i);
+	settle_change(m, o, true);
+	for (unsigned i = 0; i < o->blocks; i++)
+		if (must[i])
+			at(m, o, i)->must_log = !at(m, o, i)->named; /* the entry may have come first */
+}
+
+static void judge(struct rnd *r, struct rmc *m, struct rop *o, unsigned st)
+{
+	struct bblock *which = NULL;
+	bool sure;
+	unsigned bad = unreadable(m, o, &sure, &which);
+
+	VEXPECT(r->t, st != S_OK || !sure, "%s %s from LBA %u succeeded, and a block of it is uncorrectable", m->c->name, kind_name[o->kind], o->at[0]);
+	if (st == S_UNREAD && bad) {
+		if (o->kind == RK_COPY)
+			settle_change(m, o, false);
+		else
+			board_read_failed(which, bad == 1 && !fault_clouds(m, (uint64_t)(which - m->board.block)));
+		return;
+	}
+	if (st == S_DIFFERS && o->kind == RK_COMPARE) {
+		VEXPECT(r->t, !surely_equal(m, o), "%s Compare of LBA %u fails with the data that is there", m->c->name, o->at[0]);
+		return;
+	}
+	VEXPECT(r->t, st == S_OK, "%s %s from LBA %u ended with %s though no fault had touched it", m->c->name, kind_name[o->kind], o->at[0],
+		nvme_status_name(st));
+	if (o->write)
+		settle_good(r, m, o);
+	else
+		settle_data(r, m, o);
+}
+
+static void finish(struct rnd *r, struct rmc *m, struct rop *o)
+{
+	unsigned st = nvme_cqe_status(&o->k->cqe);
+
+	VEXPECT(r->t, !o->cut_off || st != S_OK, "%s %s from LBA %u succeeded though its data could not be moved", m->c->name, kind_name[o->kind], o->at[0]);
+	if (o->doubt)
+		settle_doubt(m, o);
+	else
+		judge(r, m, o, st);
+	vt_forget(o->k);
+	o->out = false;
+}
+
+bool random_over(void *op)
+{
+	struct vcmd *k = ((struct rop *)op)->k;
+
+	return k->done && !(k->twin && k->twin->used);
+}
+
+/* Which of those that are over was first, nobody knows: what a wild one may have touched is unknown whatever the others say of it. */
+void random_reap(struct rnd *r, struct rmc *m)
+{
+	bool wild[OPS] = { false };
+
+	for (unsigned k = 0; k < OPS; k++)
+		if (m->op[k].out && random_over(&m->op[k])) {
+			finish(r, m, &m->op[k]);
+			wild[k] = m->op[k].wild;
+		}
+	for (unsigned k = 0; k < OPS; k++)
+		if (wild[k])
+			fault_settle(m, &m->op[k]);
+}
+
+void random_release(struct rmc *m, struct rop *o)
+{
+	for (unsigned i = 0; i < o->blocks; i++) {
+		at(m, o, i)->busy = false;
+		if (o->kind == RK_COPY)
+			m->board.block[o->from[i]].busy = false;
+	}
+	o->held = false;
+}
+
+/* Places whose step has come are free again; a command that is still out is waited for, unless its controller does not run. */
+void random_release_due(struct rnd *r)
+{
+	for (unsigned i = 0; i < r->mcs; i++)
+		for (unsigned k = 0; k < OPS; k++) {
+			struct rmc *m = &r->mc[i];
+			struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
+			struct rop *o = &m->op[k];
+
+			if (!o->held || r->now < o->due || x->suspended || x->unsure || !m->c->up)
+				continue;
+			if (o->out && r->faults)
+				continue; /* it may have been hit, and wait for ever */
+			if (o->out) {
+				vt_wait(r->t, o->k);
+				finish(r, m, o);
+			}
+			random_release(m, o);
+		}
+}
+
+/* After a reset nobody will ever tell what became of these. */
+void random_lose_ops(struct rmc *m)
+{
+	for (unsigned k = 0; k < OPS; k++) {
+		struct rop *o = &m->op[k];
+
+		if (o->held)
+			random_release(m, o);
+		if (o->out && o->doubt)
+			settle_doubt(m, o);
+		else if (o->out && o->write)
+			settle_change(m, o, false);
+		o->out = false;
+	}
+}
+
+/* ---- sending */
+
+bool random_may_work(struct rnd *r, struct rmc *m)
+{
+	struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
+
+	if (!m->c->up || m->stuck)
+		return false;
+	if (m->queue)
+		return true;
+	if (x->suspended || x->unsure || x->committed)
+		return false;
+	vt_back(m->c, m->mark);
+	vt_io_make(m->c, 1, 32);
+	m->queue = true;
+	return true;
+}
+
+/* Its status is judged when it is finished: a fault may come in between. */
+static void send_op(struct rnd *r, struct rmc *m, struct rop *o, const struct nvme_sqe *s)
+{
+	o->doubt = o->wild = o->cut_off = false;
+	r->sending_mc = m;
+	r->sending = o;
+	r->unsent = false;
+	o->k = vt_send(m->c, 1, s, ST_ANY);
+	r->sending_mc = NULL;
+	r->sending = NULL;
+	o->out = !r->unsent;
+	o->held = true;
+	if (r->unsent) /* nobody heard of it: nothing may change */
+		vt_forget(o->k);
+}
+
+static enum rkind pick_kind(struct rmc *m, struct rng *g)
+{
+	unsigned oncs = le16_get(m->c->id.oncs), at_ = (unsigned)rng_below(g, 100);
+
+	if (at_ < 12 && oncs & NVME_ONCS_DSM)
+		return RK_DSM;
+	if (at_ >= 12 && at_ < 22 && oncs & NVME_ONCS_COPY && m->copy_blocks >= NLB_MAX)
+		return RK_COPY;
+	if (at_ >= 22 && at_ < 28 && oncs & NVME_ONCS_WRITE_ZEROES)
+		return RK_ZEROES;
+	if (at_ >= 28 && at_ < 34 && oncs & NVME_ONCS_WRITE_ZEROES && m->board.dlfeat & 8)
+		return RK_DEAC;
+	if (at_ >= 34 && at_ < 40 && oncs & NVME_ONCS_COMPARE)
+		return RK_COMPARE;
+	if (at_ >= 40 && at_ < 43 && m->board.bad)
+		return RK_BAD;
+	return at_ < 72 ? RK_WRITE : RK_READ;
+}
+
+static void name_range(struct rop *o, uint64_t lba, uint32_t nlb, unsigned by)
+{
+	for (uint32_t i = 0; i < nlb && o->blocks < ROP_BLOCKS; i++) {
+		o->by[o->blocks] = (uint8_t)by;
+		o->at[o->blocks++] = (uint8_t)(lba + i);
+	}
+}
+
+/* Ranges to deallocate: every other one is whole units, because others need not do anything. */
+static void pick_range(struct rmc *m, struct rop *o, struct rng *g, unsigned by)
+{
+	uint32_t unit = m->unit && m->unit <= NLB_MAX ? m->unit : NLB_MAX;
+
+	if (rng_below(g, 2))
+		name_range(o, unit * rng_below(g, AREA / unit - 1), unit * (1 + (uint32_t)rng_below(g, 2)), by);
+	else
+		name_range(o, rng_below(g, AREA - NLB_MAX), 1 + (uint32_t)rng_below(g, NLB_MAX), by);
+}
+
+static void pick_blocks(struct rmc *m, struct rop *o, uint64_t *draw, struct rng *g)
+{
+	uint32_t nlb = 1 + (uint32_t)pick(draw, MIN(ROP_BYTES / m->board.lba, (uint32_t)NLB_MAX));
+	uint64_t lba = pick(draw, AREA - NLB_MAX), from;
+
+	o->blocks = 0;
+	if (o->kind == RK_DSM) {
+		for (unsigned i = 0, n = (unsigned)(1 + rng_below(g, 2) * rng_below(g, 3)); i < n; i++)
+			pick_range(m, o, g, i);
+	} else if (o->kind == RK_DEAC) {
+		pick_range(m, o, g, 0);
+	} else {
+		name_range(o, lba, nlb, 0);
+	}
+	if (o->kind == RK_COPY) { /* in two pieces, anywhere but over the destination */
+		from = (lba + NLB_MAX + rng_below(g, AREA - 3 * NLB_MAX)) % (AREA - NLB_MAX);
+		if (from + nlb > lba && lba + nlb > from)
+			from = lba < AREA / 2 ? AREA - NLB_MAX : 0;
+		for (unsigned i = 0; i < nlb; i++)
+			o->from[i] = (uint8_t)(from + i);
+	}
+}
+
+static bool reserve(struct rmc *m, struct rop *o)
+{
+	for (unsigned i = 0; i < o->blocks; i++)
+		if (at(m, o, i)->busy || (o->kind == RK_COPY && m->board.block[o->from[i]].busy))
+			return false;
+	for (unsigned i = 0; i < o->blocks; i++) {
+		at(m, o, i)->busy = true;
+		if (o->kind == RK_COPY)
+			m->board.block[o->from[i]].busy = true;
+		if (o->write)
+			board_change_sent(at(m, o, i), deallocates(o));
+	}
+	return true;
+}
+
+/* What this block will hold if all goes well: what Compare compares with. It knows of sending only. */
+static void note_sent(struct rmc *m, struct rop *o)
+{
+	struct bval was[ROP_BLOCKS];
+
+	for (unsigned i = 0; i < o->blocks; i++)
+		was[i] = o->kind == RK_COPY ? m->sent[o->from[i]] : value_of(m, o, i);
+	for (unsigned i = 0; i < o->blocks && o->write; i++)
+		m->sent[o->at[i]] = was[i];
+}
+
+static void put_value(uint8_t *p, uint32_t len, const struct bval *v)
+{
+	struct vmem one = { p, 0, len };
+
+	if (v->kind == BV_SEED)
+		vh_fill(&one, len, v->v);
+	else
+		memset(p, 0, len);
+}
+
+static void fill_data(struct rmc *m, struct rop *o, struct rng *g)
+{
+	uint32_t lba = m->board.lba;
+
+	for (unsigned i = 0; i < o->blocks; i++) {
+		struct bval v = o->kind == RK_COMPARE ? m->sent[o->at[i]] : value_of(m, o, i);
+
+		if (o->kind == RK_READ)
+			memset(o->buf.p + i * lba, 0xee, lba);
+		else
+			put_value(o->buf.p + i * lba, lba, &v);
+	}
+	if (o->kind == RK_COMPARE && !rng_below(g, 3))
+		o->buf.p[rng_below(g, o->blocks * lba)] ^= (uint8_t)(1 + rng_below(g, 255));
+}
+
+/* The list of ranges a Dataset Management or a Copy carries; its length in bytes. */
+static uint32_t fill_ranges(struct rop *o, struct nvme_sqe *s)
+{
+	uint32_t n = 0;
+
+	for (unsigned i = 0, k; i < o->blocks; i = k, n++) {
+		for (k = i + 1; k < o->blocks && o->by[k] == o->by[i]; k++)
+			;
+		if (o->kind == RK_COPY) {
+			struct nvme_copy_range c = { .slba = le64_of(o->from[i]) };
+
+			k = i ? o->blocks : i + (o->blocks + 1) / 2;
+			c.nlb0 = le16_of((uint16_t)(k - i - 1));
+			memcpy(o->buf.p + n * sizeof(c), &c, sizeof(c));
+		} else {
+			struct nvme_dsm_range d = { .nlb = le32_of(k - i), .slba = le64_of(o->at[i]) };
+
+			memcpy(o->buf.p + n * sizeof(d), &d, sizeof(d));
+		}
+	}
+	if (o->kind == RK_COPY) {
+		s->cdw12 = le32_of(n - 1);
+		return n * sizeof(struct nvme_copy_range);
+	}
+	s->cdw10 = le32_of(n - 1);
+	s->cdw11 = le32_of(4);
+	return n * sizeof(struct nvme_dsm_range);
+}
+
+static void make_op(struct rmc *m, struct rop *o, struct nvme_sqe *s, struct rng *g)
+{
+	static const uint8_t opc[RK_COUNT] = { NVME_NVM_READ, NVME_NVM_WRITE, NVME_NVM_WRITE_ZEROES, NVME_NVM_WRITE_ZEROES, NVME_NVM_DSM, NVME_NVM_COPY,
+					       NVME_NVM_COMPARE, NVME_NVM_WRITE_UNCORRECTABLE };
+	uint32_t len = o->blocks * m->board.lba;
+
+	vh_rw_sqe(s, opc[o->kind], m->c->ns[0].nsid, o->at[0], o->blocks);
+	switch (o->kind) {
+	case RK_DEAC: nvme_rw_deac_put(s, 1); return;
+	case RK_ZEROES:
+	case RK_BAD: return;
+	case RK_DSM: *s = (struct nvme_sqe){ .opc = opc[o->kind], .nsid = s->nsid }; /* fall through */
+	case RK_COPY: len = fill_ranges(o, s); break;
+	default: fill_data(m, o, g);
+	}
+	vt_data(m->c, s, &o->buf, len);
+}
+
+void random_start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
+{
+	struct rop *o = &m->op[pick(draw, OPS)];
+	struct rng g = { *draw };
+	struct nvme_sqe s;
+
+	o->kind = pick_kind(m, &g);
+	o->write = o->kind != RK_READ && o->kind != RK_COMPARE;
+	pick_blocks(m, o, draw, &g);
+	if (!reserve(m, o))
+		return;
+	o->seq = ++r->seq;
+	o->epoch = m->epoch;
+	note_sent(m, o);
+	make_op(m, o, &s, &g);
+	o->due = r->now + 1 + (unsigned)pick(draw, HOLD);
+	send_op(r, m, o, &s);
+}
+
+void random_step_io(struct rnd *r, uint64_t *draw)
+{
+	struct rmc *m = &r->mc[pick(draw, r->mcs)];
+
+	if (!random_may_work(r, m))
+		return;
+	for (uint64_t n = 1 + pick(draw, 6); n; n--) {
+		struct rng g = { *draw + n };
+		uint64_t d = rng_next(&g);
+		struct rop *o = &m->op[d % OPS];
+
+		if (!o->held)
+			random_start_op(r, m, &d);
+	}
+}
+
+/* ---- which blocks are allocated, asked of the MMC */
+
+static bool is_out(const struct rmc *m, unsigned lba)
+{
+	for (unsigned k = 0; k < OPS; k++)
+		for (unsigned i = 0; i < m->op[k].blocks && m->op[k].out; i++)
+			if (m->op[k].at[i] == lba)
+				return true;
+	return fault_clouds(m, lba);
+}
+
+/* What is reported of the area, block by block. */
+static void ask_allocated(struct rnd *r, struct rmc *m, bool reported[AREA])
+{
+	uint64_t next = 0;
+	unsigned cmpc = 1;
+
+	memset(reported, 0, AREA);
+	for (unsigned n = 0; cmpc == 1 && next < AREA; n++) {
+		struct nvme_sqe s;
+		unsigned count;
+
+		vop_init(&s, VOP_LBA_STATUS);
+		s.nsid = le32_of(m->c->ns[0].mmc_nsid);
+		vf_put(&s, VF_LBA_STATUS_slba_lo, (uint32_t)next);
+		vf_put(&s, VF_LBA_STATUS_mndw, VT_PAGE / 4 - 1);
+		vf_put(&s, VF_LBA_STATUS_rl, (uint32_t)(AREA - next));
+		vt_do_data(r->t->mmc, 0, &s, &r->page, VT_PAGE, ST(S_OK));
+		count = MIN(r->page.p[0] | (unsigned)r->page.p[1] << 8, (VT_PAGE - 8u) / 16);
+		cmpc = r->page.p[4];
+		VEXPECT(r->t, n < AREA && (count || cmpc == 2), "Get LBA Status of %s does not end", m->c->name);
+		for (unsigned i = 0; i < count; i++) {
+			struct nvme_lbas d;
+
+			memcpy(&d, r->page.p + 8 + 16 * i, 16);
+			VEXPECT(r->t, le64_get(d.dslba) >= next && le64_get(d.dslba) + le32_get(d.nlb0) < AREA,
+				"Get LBA Status of %s: descriptor %u is not in the range that was asked for", m->c->name, i);
+			next = le64_get(d.dslba) + le32_get(d.nlb0) + 1;
+			memset(reported + le64_get(d.dslba), 1, le32_get(d.nlb0) + 1);
+		}
+	}
+}
+
+static void judge_unit(struct rnd *r, struct rmc *m, unsigned first, const bool *out, const bool *reported)
+{
+	bool any = false;
+
+	for (unsigned b = first; b < first + m->unit; b++)
+		any |= out[b];
+	if (!any && board_unit_gone(&m->board, first, m->unit))
+		VEXPECT(r->t, !reported[first], "%s: the unit of LBA %u was deallocated whole and is reported as allocated", m->c->name, first);
+}
+
+void random_check_allocated(struct rnd *r, struct rmc *m)
+{
+	bool out[AREA], reported[AREA];
+
+	if (!(r->t->caps & DUT_RALBAS) || !m->c->ns[0].mmc_nsid)
+		return;
+	for (unsigned b = 0; b < AREA; b++)
+		out[b] = is_out(m, b);
+	ask_allocated(r, m, reported);
+	for (unsigned b = 0; b < AREA; b++)
+		VEXPECT(r->t, out[b] || reported[b] || m->board.block[b].alloc != BA_WRITTEN, "%s: LBA %u was written and is not reported as allocated",
+			m->c->name, b);
+	for (unsigned b = 0; m->unit && b + m->unit <= AREA; b += m->unit)
+		judge_unit(r, m, b, out, reported);
+}
+
+/* ---- beginning and end */
+
+void random_io_begin(struct rnd *r, struct rmc *m)
+{
+	struct vns *n = &m->c->ns[0];
+	struct nvme_id_ns id;
+	struct nvme_id_ns_nvm nvm;
+	struct vmem v;
+
+	vh_identify(m->c, NVME_CNS_NS, n->nsid, 0, 0, &v, ST(S_OK));
+	memcpy(&id, v.p, sizeof(id));
+	board_init(&m->board, n->lba, id.dlfeat);
+	m->board.bad = r->t->caps & DUT_WU;
+	m->copy_blocks = MIN(le16_get(id.mssrl), le32_get(id.mcl));
+	if (id.msrc < 1)
+		m->copy_blocks = 0;
+	if (vh_identify(m->c, NVME_CNS_CSI_NS, n->nsid, 0, 0, &v, ST(S_OK, S_IF)) == S_OK) {
+		memcpy(&nvm, v.p, sizeof(nvm));
+		m->unit = le32_get(nvm.tlbaag) <= AREA ? le32_get(nvm.tlbaag) : 0;
+	}
+	for (unsigned k = 0; k < OPS; k++)
+		m->op[k].buf = vt_mem(m->c, ROP_BYTES);
+	m->mark = vt_mark(m->c);
+}
+
+/* Every block twice: what is read once stays. */
+void random_read_all(struct rnd *r, struct rmc *m)
+{
+	for (unsigned n = 0; n < 2 * AREA && random_may_work(r, m); n++) {
+		struct rop *o = &m->op[0];
+		struct nvme_sqe s;
+
+		*o = (struct rop){ .kind = RK_READ, .blocks = 1, .at = { (uint8_t)(n % AREA) }, .buf = o->buf };
+		make_op(m, o, &s, NULL);
+		o->k = vt_send(m->c, 1, &s, ST_ANY);
+		vt_wait(r->t, o->k);
+		finish(r, m, o);
+	}
+}
