@@ -299,10 +299,12 @@ static void name_range(struct rop *o, uint64_t lba, uint32_t nlb, unsigned by)
 	}
 }
 
+static uint32_t unit_of(const struct rmc *m) { return m->unit && m->unit <= NLB_MAX ? m->unit : NLB_MAX; }
+
 /* Ranges to deallocate: every other one is whole units, because others need not do anything. */
 static void pick_range(struct rmc *m, struct rop *o, struct rng *g, unsigned by)
 {
-	uint32_t unit = m->unit && m->unit <= NLB_MAX ? m->unit : NLB_MAX;
+	uint32_t unit = unit_of(m);
 
 	if (rng_below(g, 2))
 		name_range(o, unit * rng_below(g, AREA / unit - 1), unit * (1 + (uint32_t)rng_below(g, 2)), by);
@@ -310,6 +312,7 @@ static void pick_range(struct rmc *m, struct rop *o, struct rng *g, unsigned by)
 		name_range(o, rng_below(g, AREA - NLB_MAX), 1 + (uint32_t)rng_below(g, NLB_MAX), by);
 }
 
+/* Writes of whole units are as frequent as what makes them disappear. */
 static void pick_blocks(struct rmc *m, struct rop *o, uint64_t *draw, struct rng *g)
 {
 	uint32_t nlb = 1 + (uint32_t)pick(draw, MIN(ROP_BYTES / m->board.lba, (uint32_t)NLB_MAX));
@@ -321,6 +324,8 @@ static void pick_blocks(struct rmc *m, struct rop *o, uint64_t *draw, struct rng
 			pick_range(m, o, g, i);
 	} else if (o->kind == RK_DEAC) {
 		pick_range(m, o, g, 0);
+	} else if (o->kind == RK_WRITE && unit_of(m) * m->board.lba <= ROP_BYTES && !rng_below(g, 4)) {
+		name_range(o, unit_of(m) * rng_below(g, AREA / unit_of(m)), unit_of(m), 0);
 	} else {
 		name_range(o, lba, nlb, 0);
 	}
