@@ -578,10 +578,13 @@ static void lba_whole(struct liar *l, unsigned c, const struct nvme_sqe *s, stru
 	uint8_t *p = is_op(l, s, VOP_LBA_STATUS) && !nvme_cqe_status(e) && le32_get(s->cdw12) > 10 ? data(l, c, s, 64) : NULL;
 
 	if (p) { /* everything from where was asked is allocated, in one range */
+		uint32_t rl = le32_get(s->cdw13) & 0xffff;
+		le32 nlb0 = le32_of(rl ? rl - 1 : 0xfff);
+
 		memset(p, 0, 32);
 		p[0] = 1, p[4] = 2, p[8 + 13] = 2;
 		memcpy(p + 8, &s->cdw10, 4);
-		p[8 + 8] = 0xff, p[8 + 9] = 0x0f;
+		memcpy(p + 16, &nlb0, 4);
 	}
 }
 static void lba_complete(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
