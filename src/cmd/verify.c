@@ -148,7 +148,7 @@ static int write_reports(const struct vrun *r, const char *list, struct err *err
 
 static uint64_t any_seed(void) { return vt_now_ns() % 1000000007; }
 
-static int judge_coverage(const struct cov *c, uint32_t caps)
+static int judge_coverage(const struct cov *c, uint64_t caps)
 {
 	struct buf text = { 0 };
 	bool good = cov_gate(c, caps, &text) && !text.failed;
@@ -245,7 +245,7 @@ static int write_text(const char *path, const struct buf *b, struct err *err)
 }
 
 /* What is written besides the list: by option, out of the same counts. */
-static int write_pages(const struct verify_vals *v, const struct cov *c, uint32_t caps, const struct cov_runs *runs, struct err *err)
+static int write_pages(const struct verify_vals *v, const struct cov *c, uint64_t caps, const struct cov_runs *runs, struct err *err)
 {
 	struct buf html = { 0 }, ucis = { 0 }, stubs = { 0 };
 	int rc = 0;
@@ -275,7 +275,7 @@ static int cmd_coverage(const struct command *self, void *vals, int argc, char *
 	struct cov *c = cov_new();
 	struct cov_runs runs = { .n = 0 };
 	struct buf text = { 0 };
-	uint32_t caps = argc ? 0 : UINT32_MAX; /* without a store: of a device that can everything, and has done nothing */
+	uint64_t caps = argc ? 0 : UINT64_MAX; /* without a store: of a device that can everything, and has done nothing */
 	int rc = c ? 0 : -ENOMEM, code = EXIT_FERRY_OK;
 
 	(void)self;

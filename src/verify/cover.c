@@ -344,7 +344,7 @@ void cov_add(struct cov *c, const char *name, uint64_t hits)
 		}
 }
 
-void cov_kind_sum(const struct cov *c, enum cov_kind k, uint32_t caps, unsigned *hit, unsigned *all)
+void cov_kind_sum(const struct cov *c, enum cov_kind k, uint64_t caps, unsigned *hit, unsigned *all)
 {
 	*hit = *all = 0;
 	for (unsigned i = 0; i < c->n; i++)
@@ -354,14 +354,14 @@ void cov_kind_sum(const struct cov *c, enum cov_kind k, uint32_t caps, unsigned 
 		}
 }
 
-static void tell_missing(const struct cov *c, enum cov_kind k, uint32_t caps, struct buf *b)
+static void tell_missing(const struct cov *c, enum cov_kind k, uint64_t caps, struct buf *b)
 {
 	for (unsigned i = 0; i < c->n; i++)
 		if (c->p[i].kind == k && !c->hits[i] && !cov_excuse(&c->p[i], caps))
 			buf_printf(b, "  %s\n", c->p[i].name);
 }
 
-bool cov_gate(const struct cov *c, uint32_t caps, struct buf *b)
+bool cov_gate(const struct cov *c, uint64_t caps, struct buf *b)
 {
 	bool good = !cov_bad_excuses(c, b);
 

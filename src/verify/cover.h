@@ -133,14 +133,14 @@ const struct cov_point *cov_point(const struct cov *, unsigned i);
 uint64_t cov_hits(const struct cov *, unsigned i);
 void cov_add(struct cov *, const char *name, uint64_t hits);	/* from a store; unknown names are ignored */
 /* Where it cannot be hit with this DUT or at all, and why; NULL: it can. */
-const char *cov_excuse(const struct cov_point *, uint32_t caps);
+const char *cov_excuse(const struct cov_point *, uint64_t caps);
 /* Rows of excuses that are wrong: they name no point, or one that was hit though it cannot be. Each is told in out; how many. */
 unsigned cov_bad_excuses(const struct cov *, struct buf *out);
-void cov_kind_sum(const struct cov *, enum cov_kind, uint32_t caps, unsigned *hit, unsigned *all);
+void cov_kind_sum(const struct cov *, enum cov_kind, uint64_t caps, unsigned *hit, unsigned *all);
 const char *cov_kind_name(unsigned);
 unsigned cov_kind_target(unsigned);				/* percent */
 /* Everything a whole run must have hit; what is missing is told in out. */
-bool cov_gate(const struct cov *, uint32_t caps, struct buf *out);
+bool cov_gate(const struct cov *, uint64_t caps, struct buf *out);
 
 bool cov_word_is(const char *words, unsigned status);	/* is it among these words? */
 /* Classes of values that could be the reason of a refusal: the words that may answer them; NULL: nothing wrong with them. */
@@ -156,11 +156,11 @@ void cov_shutdown(struct cov *, struct vctl *);
 /* ---- for people and programs */
 enum { COV_RUNS = 256 };
 struct cov_runs { unsigned n; struct { uint64_t seed; double seconds; bool good; char backend[16], dut[160]; } run[COV_RUNS]; };	/* the first of them in detail */
-void cov_ucis(const struct cov *, uint32_t caps, const struct cov_runs *, struct buf *out);	/* Accellera UCIS 1.0 as XML */
-void cov_html(const struct cov *, uint32_t caps, struct buf *out);	/* a static page: heat maps and holes */
-void cov_holes(const struct cov *, uint32_t caps, struct buf *out);
+void cov_ucis(const struct cov *, uint64_t caps, const struct cov_runs *, struct buf *out);	/* Accellera UCIS 1.0 as XML */
+void cov_html(const struct cov *, uint64_t caps, struct buf *out);	/* a static page: heat maps and holes */
+void cov_holes(const struct cov *, uint64_t caps, struct buf *out);
 void cov_stub(const struct cov_point *, struct buf *out);	/* the statements that hit it: what stands in a test (aim.h) */
 /* Holes as a C file: a test for each (aim.h), and their table `cov_stubs` (struct vtest, ended by id NULL). */
-void cov_stubs_c(const struct cov *, uint32_t caps, struct buf *out);
+void cov_stubs_c(const struct cov *, uint64_t caps, struct buf *out);
 
 #endif

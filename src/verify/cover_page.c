@@ -21,9 +21,9 @@ void cov_stub(const struct cov_point *p, struct buf *b)
 	buf_printf(b, ");");
 }
 
-static bool is_hole(const struct cov *c, unsigned i, uint32_t caps) { return !cov_hits(c, i) && !cov_excuse(cov_point(c, i), caps); }
+static bool is_hole(const struct cov *c, unsigned i, uint64_t caps) { return !cov_hits(c, i) && !cov_excuse(cov_point(c, i), caps); }
 
-void cov_stubs_c(const struct cov *c, uint32_t caps, struct buf *b)
+void cov_stubs_c(const struct cov *c, uint64_t caps, struct buf *b)
 {
 	buf_printf(b, "/* A test for each hole, as a beginning: `ferry verify coverage --stubs`. */\n#include \"verify/aim.h\"\n#include \"verify/test.h\"\n\n");
 	for (unsigned i = 0; i < cov_points(c); i++)
@@ -41,7 +41,7 @@ void cov_stubs_c(const struct cov *c, uint32_t caps, struct buf *b)
 
 /* ---- holes */
 
-void cov_holes(const struct cov *c, uint32_t caps, struct buf *b)
+void cov_holes(const struct cov *c, uint64_t caps, struct buf *b)
 {
 	for (unsigned k = 0; k < COV_KINDS; k++) {
 		unsigned hit, all;
@@ -73,7 +73,7 @@ static unsigned shade(uint64_t hits)
 	return s;
 }
 
-static void cell(struct buf *b, const struct cov *c, uint32_t caps, unsigned i)
+static void cell(struct buf *b, const struct cov *c, uint64_t caps, unsigned i)
 {
 	static const char *const colour[] = { "#f6c6c6", "#eef8ee", "#ddf2dd", "#cbebcb", "#b8e4b8", "#a4dca4", "#8fd38f", "#79ca79",
 					      "#61c061", "#45b545" };
@@ -87,7 +87,7 @@ static void cell(struct buf *b, const struct cov *c, uint32_t caps, unsigned i)
 
 /* ---- heat maps */
 
-static void fields_map(struct buf *b, const struct cov *c, uint32_t caps, enum cov_kind kind, const char *id)
+static void fields_map(struct buf *b, const struct cov *c, uint64_t caps, enum cov_kind kind, const char *id)
 {
 	buf_printf(b, "<table id=\"%s\"><tr><th>field", id);
 	for (unsigned v = 0; v < VB_COUNT; v++)
@@ -106,7 +106,7 @@ static void fields_map(struct buf *b, const struct cov *c, uint32_t caps, enum c
 	buf_printf(b, "</table>\n");
 }
 
-static void status_map(struct buf *b, const struct cov *c, uint32_t caps)
+static void status_map(struct buf *b, const struct cov *c, uint64_t caps)
 {
 	buf_printf(b, "<table id=\"statuses\">");
 	for (unsigned o = 0; o < VOP_COUNT; o++) {
@@ -121,7 +121,7 @@ static void status_map(struct buf *b, const struct cov *c, uint32_t caps)
 }
 
 /* The last dimension across, the others down. */
-static void cross_map(struct buf *b, const struct cov *c, uint32_t caps, const struct cov_cross_row *r)
+static void cross_map(struct buf *b, const struct cov *c, uint64_t caps, const struct cov_cross_row *r)
 {
 	unsigned dims = 0, rows = 1, across;
 
@@ -151,7 +151,7 @@ static void cross_map(struct buf *b, const struct cov *c, uint32_t caps, const s
 	buf_printf(b, "</table>\n");
 }
 
-void cov_html(const struct cov *c, uint32_t caps, struct buf *b)
+void cov_html(const struct cov *c, uint64_t caps, struct buf *b)
 {
 	struct buf holes = { 0 };
 

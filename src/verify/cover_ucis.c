@@ -70,7 +70,7 @@ static void place(const struct cov_point *p, char row[80], char bin[80])
 		snprintf(row, 80, "%s", cov_kind_name(p->kind));
 }
 
-static void bin(struct buf *b, const struct cov *c, unsigned i, const char *name, unsigned key, uint32_t caps)
+static void bin(struct buf *b, const struct cov *c, unsigned i, const char *name, unsigned key, uint64_t caps)
 {
 	const char *why = cov_excuse(cov_point(c, i), caps);
 
@@ -86,7 +86,7 @@ static void bin(struct buf *b, const struct cov *c, unsigned i, const char *name
 	buf_printf(b, "</coverpointBin>\n");
 }
 
-static void group(struct buf *b, const struct cov *c, enum cov_kind k, uint32_t caps)
+static void group(struct buf *b, const struct cov *c, enum cov_kind k, uint64_t caps)
 {
 	char row[80], name[80], open[80] = "";
 	unsigned points = 0, bins = 0;
@@ -112,7 +112,7 @@ static void group(struct buf *b, const struct cov *c, enum cov_kind k, uint32_t 
 	buf_printf(b, "%s</cgInstance>\n", points ? "</coverpoint>\n" : "");
 }
 
-void cov_ucis(const struct cov *c, uint32_t caps, const struct cov_runs *runs, struct buf *b)
+void cov_ucis(const struct cov *c, uint64_t caps, const struct cov_runs *runs, struct buf *b)
 {
 	char date[32];
 

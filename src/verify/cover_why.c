@@ -55,7 +55,7 @@ static const struct { const char *name; int lacks; const char *why; } excuses[] 
 
 static bool names(unsigned row, const struct cov_point *p) { return !fnmatch(excuses[row].name, p->name, 0); }
 
-const char *cov_excuse(const struct cov_point *p, uint32_t caps)
+const char *cov_excuse(const struct cov_point *p, uint64_t caps)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(excuses); i++)
 		if ((excuses[i].lacks == FOR_ALL || !(caps >> excuses[i].lacks & 1)) && names(i, p))

@@ -49,7 +49,8 @@ enum { DUT_CTRLS = 8 };
 	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")
 #define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
 enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
-#define DUT_CAP_ENUM_(name, text, why) DUT_##name = 1u << DUT_BIT_##name,
+_Static_assert(DUT_CAP_COUNT <= 63, "a store keeps them in a signed number of 64 bits");
+#define DUT_CAP_ENUM_(name, text, why) DUT_##name = 1ull << DUT_BIT_##name,
 enum dut_cap { DUT_CAPS(DUT_CAP_ENUM_) };
 const char *dut_cap_name(unsigned bit);
 const char *dut_cap_why(unsigned bit);	/* why a test that needs it is skipped */
@@ -76,7 +77,7 @@ struct dut {
 	char about[160];		/* for reports */
 	struct dut_ctrl ctrl[DUT_CTRLS];
 	unsigned ctrls;
-	uint32_t caps;			/* DUT_MEM .. DUT_DESTROY */
+	uint64_t caps;			/* DUT_MEM .. DUT_DESTROY */
 	struct inj *inj;		/* faults on purpose (inject.h); NULL: none. The runner's */
 	bool (*pump)(void *ctx);	/* runs a device of our own process once; NULL: it runs by itself */
 	void *ctx;

@@ -59,7 +59,7 @@ static uint64_t seed_of(uint64_t run, const char *id)
 	return rng_next(&r);
 }
 
-static void missing(uint32_t lacks, char *why, size_t cap)
+static void missing(uint64_t lacks, char *why, size_t cap)
 {
 	for (unsigned b = 0; b < DUT_CAP_COUNT; b++)
 		if (lacks >> b & 1) {

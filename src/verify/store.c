@@ -151,7 +151,7 @@ static void one_run(struct cov_runs *r, sqlite3_stmt *s)
 	column(s, 4, r->run[i].dut, sizeof(r->run[i].dut));
 }
 
-int store_coverage(const char *path, struct cov *c, uint32_t *caps, struct cov_runs *runs, struct err *err)
+int store_coverage(const char *path, struct cov *c, uint64_t *caps, struct cov_runs *runs, struct err *err)
 {
 	sqlite3_stmt *s = NULL;
 	sqlite3 *db;
@@ -167,7 +167,7 @@ int store_coverage(const char *path, struct cov *c, uint32_t *caps, struct cov_r
 	rc = sqlite3_prepare_v2(db, "SELECT caps, seed, seconds, backend, dut, (SELECT COUNT(*) FROM failure WHERE failure.run = run.id) FROM run", -1,
 				&s, NULL);
 	while (!rc && sqlite3_step(s) == SQLITE_ROW) {
-		*caps |= (uint32_t)sqlite3_column_int64(s, 0);
+		*caps |= (uint64_t)sqlite3_column_int64(s, 0);
 		one_run(runs, s);
 	}
 	sqlite3_finalize(s);

@@ -10,6 +10,6 @@
 int store_run(const char *path, const struct vrun *, const struct cov *, struct err *);
 /* Adds the hits of every run of the store to *c, its DUTs' capabilities to *caps, the number of runs to *runs: stores merge by being
  * read one after the other. Bins are matched by name. */
-int store_coverage(const char *path, struct cov *, uint32_t *caps, struct cov_runs *, struct err *);
+int store_coverage(const char *path, struct cov *, uint64_t *caps, struct cov_runs *, struct err *);
 
 #endif

@@ -9,7 +9,7 @@
 
 struct vtest {
 	const char *id;			/* "CQ-07"; what stands before '-' is the group */
-	uint32_t needs;			/* DUT_*: else SKIP with the reason */
+	uint64_t needs;			/* DUT_*: else SKIP with the reason */
 	const char *covers;		/* keys of the checklist, with spaces between */
 	void (*run)(struct vt *);
 	const char *title;

@@ -120,7 +120,7 @@ struct vt {
 	struct vctl *mc[DUT_CTRLS];
 	unsigned mcs;
 	struct vctl *far_mmc, *far_mc;	/* of another subsystem; NULL: there is none */
-	uint32_t caps;			/* the DUT's and what was discovered */
+	uint64_t caps;			/* the DUT's and what was discovered */
 	struct rng rng;
 	uint64_t seed;
 	uint64_t cmd_ns, quiet_ns;	/* how long a command may take; how long to watch for what must not happen */

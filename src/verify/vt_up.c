@@ -216,7 +216,7 @@ static uint32_t discover(struct vt *t)
 {
 	struct vctl *mc = t->mcs ? t->mc[0] : t->mmc;
 	unsigned oncs = mc ? le16_get(mc->id.oncs) : 0, oacs = mc ? le16_get(mc->id.oacs) : 0;
-	uint32_t caps = t->dut->caps;
+	uint64_t caps = t->dut->caps;
 
 	caps |= t->mmc ? DUT_MMC : 0;
 	caps |= t->mmc2 ? DUT_MMC2 : 0;
