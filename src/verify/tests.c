@@ -6,6 +6,7 @@ const struct vgroup vgroups[] = {
 	{ "BA", "what migration rests on: registers, queues, admin commands", tests_ba },
 	{ "IO", "reads and writes", tests_io },
 	{ "SG", "data by SGLs", tests_sg },
+	{ "PI", "protection information", tests_pi },
 	{ "FU", "fused commands", tests_fu },
 	{ "BE", "the edges of what migration rests on", tests_be },
 	{ "ID", "discovery", tests_id },

@@ -78,6 +78,9 @@ struct vns {
 	uint32_t lba;			/* bytes */
 	uint8_t nguid[16], eui64[8], uuid[16];
 	uint32_t mmc_nsid;		/* the same namespace as the MMC knows it; 0: it does not see it */
+	/* metadata: bytes per block; as Identify Namespace has them; a format with the same blocks and protection information, 16 none */
+	uint16_t ms;
+	uint8_t flbas, mc, dpc, dps, pi_lbaf;
 };
 
 struct vctl {
@@ -146,6 +149,7 @@ struct vt {
 	struct model *model;		/* the shadow */
 	struct buf trace;		/* last commands of the test, for the report of a failure */
 	void *scratch;			/* of random.c */
+	struct vt_format { struct vctl *c; uint32_t nsid, cdw10; } format;	/* how a namespace is to be formatted again; c NULL: nothing to do */
 	struct inj inj;			/* faults on purpose: nothing while vt_inject_on was not called in this test */
 	uint64_t injected[INJ_POINT_COUNT][INJ_ACT_COUNT];	/* over all tests */
 };
@@ -208,6 +212,8 @@ void vt_reset(struct vctl *);						/* both */
 void vt_port_again(struct vctl *);					/* what a function reset took: bus master, MSI-X */
 void vt_again(struct vctl *);						/* the client goes away without a word and comes back; not enabled */
 void vt_fresh(struct vt *);						/* as at the beginning of a test */
+void vt_format_put_back(struct vt *);					/* a namespace that a test formatted: as it was */
+void vt_learn_ns(struct vctl *, struct vns *);				/* again: its format has changed */
 void vt_inject_on(struct vt *);						/* rules may be put into t->inj */
 void vt_inject_off(struct vt *);					/* the runner's, after each test */
 
