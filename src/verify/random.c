@@ -479,7 +479,7 @@ static void begin(struct rnd *r, struct vt *t, bool faults)
 		struct rmc *m = &r->mc[r->mcs++];
 
 		m->c = t->mc[i];
-		random_io_begin(r, m);
+		random_io_begin(m);
 	}
 }
 

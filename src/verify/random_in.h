@@ -65,7 +65,7 @@ void random_reset_mc(struct rnd *, struct rmc *, bool leave_off);
 bool random_logging(struct rnd *, struct rmc *);
 
 /* random_io.c */
-void random_io_begin(struct rnd *, struct rmc *);
+void random_io_begin(struct rmc *);
 bool random_may_work(struct rnd *, struct rmc *);	/* makes the queue if there is none */
 void random_step_io(struct rnd *, uint64_t *draw);
 void random_start_op(struct rnd *, struct rmc *, uint64_t *draw);

@@ -543,7 +543,7 @@ void random_check_allocated(struct rnd *r, struct rmc *m)
 
 /* ---- beginning and end */
 
-void random_io_begin(struct rnd *r, struct rmc *m)
+void random_io_begin(struct rmc *m)
 {
 	struct vns *n = &m->c->ns[0];
 	struct nvme_id_ns id;
@@ -553,7 +553,7 @@ void random_io_begin(struct rnd *r, struct rmc *m)
 	vh_identify(m->c, NVME_CNS_NS, n->nsid, 0, 0, &v, ST(S_OK));
 	memcpy(&id, v.p, sizeof(id));
 	board_init(&m->board, n->lba, id.dlfeat);
-	m->board.bad = r->t->caps & DUT_WU;
+	m->board.bad = le16_get(m->c->id.oncs) & NVME_ONCS_WRITE_UNCOR;
 	m->copy_blocks = MIN(le16_get(id.mssrl), le32_get(id.mcl));
 	if (id.msrc < 1)
 		m->copy_blocks = 0;

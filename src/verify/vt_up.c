@@ -259,7 +259,7 @@ static void sort_out(struct vt *t)
 		match_namespaces(t->far_mc, t->far_mmc);
 }
 
-static uint32_t discover(struct vt *t)
+static uint64_t discover(struct vt *t)
 {
 	struct vctl *mc = t->mcs ? t->mc[0] : t->mmc;
 	unsigned oncs = mc ? le16_get(mc->id.oncs) : 0, oacs = mc ? le16_get(mc->id.oacs) : 0;
