@@ -6,6 +6,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/crc16.h"
 #include "base/rng.h"
 
 void board_init(struct board *b, uint32_t lba, unsigned dlfeat)
@@ -25,7 +26,10 @@ void board_any(struct bblock *k)
 	k->gone_by = 0;
 }
 
-static bool same(const struct bval *a, const struct bval *b) { return a->kind == b->kind && a->v == b->v; }
+static bool same(const struct bval *a, const struct bval *b)
+{
+	return a->kind == b->kind && a->v == b->v && a->tagged == b->tagged && !memcmp(a->tuple, b->tuple, sizeof(a->tuple));
+}
 
 static void add(struct bblock *k, const struct bval *v)
 {
@@ -60,14 +64,32 @@ void board_put(struct bblock *k, const struct bval *v, bool known)
 		k->alloc = BA_UNSURE;
 }
 
+/* Its tags are all ones; its guard too, or that of what is read (DLFEAT bit 4). */
+static void add_gone(const struct board *b, struct bblock *k, enum bkind kind)
+{
+	struct bval v = { .kind = (uint8_t)kind };
+
+	if (b->pi) {
+		uint8_t data[4096];
+
+		memset(data, kind == BV_ONES ? 0xff : 0, sizeof(data));
+		v.crc = crc16_t10dif(data, MIN(b->lba, (uint32_t)sizeof(data)));
+		v.tagged = true;
+		memset(v.tuple, 0xff, sizeof(v.tuple));
+		if (b->dlfeat & 16)
+			v.tuple[0] = (uint8_t)(v.crc >> 8), v.tuple[1] = (uint8_t)v.crc;
+	}
+	add(k, &v);
+}
+
 void board_gone(const struct board *b, struct bblock *k, uint64_t by, bool known)
 {
 	unsigned reads = b->dlfeat & 7;
 
 	if (reads == 0 || reads == 1)
-		add(k, &(struct bval){ BV_ZEROES, 0 });
+		add_gone(b, k, BV_ZEROES);
 	if (reads == 0 || reads == 2)
-		add(k, &(struct bval){ BV_ONES, 0 });
+		add_gone(b, k, BV_ONES);
 	k->alloc = known ? BA_GONE : BA_UNSURE;
 	k->gone_by = known ? by : 0;
 }
@@ -119,24 +141,38 @@ static bool holds(const struct bval *v, const uint8_t *p, uint32_t len)
 	return false;
 }
 
-bool board_saw(const struct board *b, struct bblock *k, const uint8_t *p, bool keep)
+static bool is(const struct board *b, const struct bval *v, const uint8_t *p, const uint8_t *tuple)
 {
-	if (k->n == BOARD_ANY) {
-		if (keep) {
-			k->cand[0] = (struct bval){ BV_SUM, XXH3_64bits(p, b->lba) };
-			k->n = 1;
-		}
+	return (!tuple || !v->tagged || !memcmp(v->tuple, tuple, sizeof(v->tuple))) && holds(v, p, b->lba);
+}
+
+static void only(struct bblock *k, struct bval v, const uint8_t *tuple)
+{
+	if (tuple) {
+		v.tagged = true;
+		memcpy(v.tuple, tuple, sizeof(v.tuple));
+	}
+	k->cand[0] = v;
+	k->n = 1;
+}
+
+bool board_saw(const struct board *b, struct bblock *k, const uint8_t *p, const uint8_t *tuple, bool keep)
+{
+	struct bval v = { .kind = BV_SUM };
+
+	if (k->n == BOARD_ANY && keep) {
+		v.v = XXH3_64bits(p, b->lba);
+		v.crc = b->pi ? crc16_t10dif(p, b->lba) : 0;
+		only(k, v, tuple);
 		return true;
 	}
-	for (unsigned i = 0; i < k->n; i++)
-		if (holds(&k->cand[i], p, b->lba)) {
-			if (keep) {
-				k->cand[0] = k->cand[i];
-				k->n = 1;
-			}
+	for (unsigned i = 0; i < k->n && k->n != BOARD_ANY; i++)
+		if (is(b, &k->cand[i], p, tuple)) {
+			if (keep)
+				only(k, k->cand[i], tuple);
 			return true;
 		}
-	return false;
+	return k->n == BOARD_ANY;
 }
 
 bool board_may_be_bad(const struct board *b, const struct bblock *k)
@@ -153,7 +189,7 @@ void board_read_failed(struct bblock *k, bool alone)
 {
 	if (!alone)
 		return;
-	k->cand[0] = (struct bval){ BV_BAD, 0 };
+	k->cand[0] = (struct bval){ .kind = BV_BAD };
 	k->n = 1;
 }
 

@@ -13,7 +13,9 @@
  *    reported as allocated, blocks that were written since are.
  * 6. After Write Uncorrectable every read, comparison and copy that touches the block fails with 2/81h, until it is written.
  * 7. A copy holds what its source may hold.
- * 8. An entry that says "deallocated" names blocks that were deallocated while logging, and a block written after that is named once more.
+ * 8. Protection information stands beside data as it was written, inserted or copied; beside what was deallocated it says that it is not
+ *    to be checked. A read that asks for checks fails where a tuple fails them, and nowhere else.
+ * 9. An entry that says "deallocated" names blocks that were deallocated while logging, and a block written after that is named once more.
  */
 #ifndef FERRY_VERIFY_BOARD_H
 #define FERRY_VERIFY_BOARD_H
@@ -22,9 +24,10 @@
 
 enum { BOARD_BLOCKS = 128, BOARD_CANDS = 8, BOARD_ANY = 0xff };
 
-/* SEED: what vh_fill makes of v. SUM: seen once, nobody knows who wrote it: v is its hash. BAD: it cannot be read. */
+/* SEED: what vh_fill makes of v. SUM: seen once, nobody knows who wrote it: v is its hash. BAD: it cannot be read.
+ * tagged: and beside it stands this tuple of protection information; crc: the guard its data should have. */
 enum bkind { BV_SEED, BV_ZEROES, BV_ONES, BV_SUM, BV_BAD };
-struct bval { uint8_t kind; uint64_t v; };
+struct bval { uint8_t kind; bool tagged; uint16_t crc; uint8_t tuple[8]; uint64_t v; };
 enum balloc { BA_UNSURE, BA_WRITTEN, BA_GONE };
 struct bblock {
 	uint8_t n;			/* values it may hold; BOARD_ANY: anything */
@@ -39,6 +42,7 @@ struct bblock {
 struct board {
 	uint32_t lba;			/* bytes */
 	uint8_t dlfeat;
+	uint8_t pi;			/* type of protection information, 0 none */
 	bool bad;			/* there is a Write Uncorrectable */
 	struct bblock block[BOARD_BLOCKS];
 };
@@ -49,8 +53,8 @@ void board_any(struct bblock *);
 void board_put(struct bblock *, const struct bval *, bool known);
 void board_gone(const struct board *, struct bblock *, uint64_t by, bool known);
 void board_copy(struct bblock *to, const struct bblock *from, bool known);
-/* Does it hold this? keep: and from now on it holds nothing else. */
-bool board_saw(const struct board *, struct bblock *, const uint8_t *data, bool keep);
+/* Does it hold this? tuple: NULL, not seen. keep: and from now on it holds nothing else. */
+bool board_saw(const struct board *, struct bblock *, const uint8_t *data, const uint8_t *tuple, bool keep);
 bool board_may_be_bad(const struct board *, const struct bblock *);
 bool board_is_bad(const struct bblock *);	/* and nothing else */
 void board_read_failed(struct bblock *, bool alone);	/* 2/81h came; alone: no other block can have been the reason */

@@ -3,6 +3,7 @@
 #define FERRY_VERIFY_RANDOM_IN_H
 
 #include "verify/board.h"
+#include "verify/pi.h"
 #include "verify/random.h"
 #include "verify/vh.h"
 
@@ -21,12 +22,15 @@ struct rop {
 	unsigned blocks;
 	uint64_t seq;
 	unsigned epoch, due;
-	struct vmem buf;
+	struct vmem buf, meta;
+	struct pi_ask ask;		/* protection information: what it asks for; info 0 where there is none */
+	struct bval value[ROP_BLOCKS];	/* what it writes */
 };
 struct rmc {
 	struct vctl *c;
 	struct rop op[OPS];
 	struct board board;
+	struct pi_format pi;		/* type 0: no protection information */
 	struct bval sent[AREA];		/* what blocks would hold had all gone well that was sent */
 	uint32_t unit;			/* of Get LBA Status, blocks; 0 not told */
 	uint32_t copy_blocks;		/* one Copy of two ranges may have; 0 none */
@@ -74,7 +78,18 @@ bool random_over(void *op);				/* for vt_until */
 void random_release(struct rmc *, struct rop *);
 void random_release_due(struct rnd *);
 void random_lose_ops(struct rmc *);
+uint32_t random_stride(const struct rmc *, const struct rop *);	/* from block to block in the buffer */
+
+/* random_alloc.c */
 void random_check_allocated(struct rnd *, struct rmc *);	/* Get LBA Status against the board */
+
+/* random_pi.c */
+void random_pi_plan(struct rmc *, struct rop *, struct rng *);	/* what to ask for, what to put beside the data */
+void random_pi_guard(const struct rmc *, struct rop *, unsigned i, const uint8_t *data);	/* data of a write: its tuple, at last */
+void random_pi_sqe(const struct rmc *, const struct rop *, struct nvme_sqe *);
+bool random_pi_carries(const struct rmc *, const struct rop *);
+uint8_t *random_pi_at(const struct rmc *, const struct rop *, unsigned i);	/* where it is transferred; NULL: it is not */
+unsigned random_pi_checks(struct rmc *, struct rop *, bool *must);	/* PRCHK bits that may fail; must: one does */
 void random_read_all(struct rnd *, struct rmc *);
 
 /* random_fault.c */

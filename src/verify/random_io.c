@@ -12,6 +12,8 @@ static const char *const kind_name[RK_COUNT] = { "Read", "Write", "Write Zeroes"
 						 "Write Uncorrectable" };
 
 static struct bblock *at(struct rmc *m, const struct rop *o, unsigned i) { return &m->board.block[o->at[i]]; }
+uint32_t random_stride(const struct rmc *m, const struct rop *o) { return m->board.lba + (m->pi.ext && random_pi_carries(m, o) ? PI_BYTES : 0); }
+static uint8_t *data_at(const struct rmc *m, const struct rop *o, unsigned i) { return o->buf.p + i * random_stride(m, o); }
 static bool deallocates(const struct rop *o) { return o->kind == RK_DEAC || o->kind == RK_DSM; }
 
 /* ---- what came of it */
@@ -21,9 +23,9 @@ static uint64_t seed_of(const struct rmc *m, uint64_t lba, uint64_t seq) { retur
 static struct bval value_of(const struct rmc *m, const struct rop *o, unsigned i)
 {
 	switch (o->kind) {
-	case RK_WRITE: return (struct bval){ BV_SEED, seed_of(m, o->at[i], o->seq) };
-	case RK_BAD: return (struct bval){ BV_BAD, 0 };
-	default: return (struct bval){ BV_ZEROES, 0 };
+	case RK_WRITE: return (struct bval){ .kind = BV_SEED, .v = seed_of(m, o->at[i], o->seq) };
+	case RK_BAD: return (struct bval){ .kind = BV_BAD };
+	default: return (struct bval){ .kind = BV_ZEROES };
 	}
 }
 
@@ -33,7 +35,6 @@ static uint64_t range_of(const struct rop *o, unsigned i) { return o->seq << 8 |
 static void settle_one(struct rmc *m, struct rop *o, unsigned i, bool known)
 {
 	struct bblock *b = at(m, o, i);
-	struct bval v = value_of(m, o, i);
 
 	if (fault_clouds(m, o->at[i]) || (o->kind == RK_COPY && fault_clouds(m, o->from[i])))
 		board_any(b);
@@ -42,7 +43,7 @@ static void settle_one(struct rmc *m, struct rop *o, unsigned i, bool known)
 	else if (o->kind == RK_DSM)
 		board_gone(&m->board, b, range_of(o, i), known);
 	else
-		board_put(b, &v, known);
+		board_put(b, &o->value[i], known);
 	if (o->kind == RK_DEAC && known && b->n == 1 && (m->board.dlfeat & 7) == 1) { /* only where it reads as zeroes it may be done so */
 		b->alloc = BA_GONE;
 		b->gone_by = range_of(o, i);
@@ -69,7 +70,7 @@ static void settle_data(struct rnd *r, struct rmc *m, struct rop *o)
 	for (unsigned i = 0; i < o->blocks; i++) {
 		bool cloud = fault_clouds(m, o->at[i]);
 
-		VEXPECT(r->t, board_saw(&m->board, at(m, o, i), o->buf.p + i * m->board.lba, !cloud) || cloud,
+		VEXPECT(r->t, board_saw(&m->board, at(m, o, i), data_at(m, o, i), random_pi_at(m, o, i), !cloud) || cloud,
 			o->kind == RK_READ ? "%s: LBA %u holds none of the %u contents it may hold" : "%s: Compare of LBA %u succeeded, and it is none of the %u contents it may hold",
 			m->c->name, o->at[i], at(m, o, i)->n);
 	}
@@ -78,7 +79,7 @@ static void settle_data(struct rnd *r, struct rmc *m, struct rop *o)
 static bool surely_equal(struct rmc *m, struct rop *o)
 {
 	for (unsigned i = 0; i < o->blocks; i++)
-		if (at(m, o, i)->n != 1 || fault_clouds(m, o->at[i]) || !board_saw(&m->board, at(m, o, i), o->buf.p + i * m->board.lba, false))
+		if (at(m, o, i)->n != 1 || fault_clouds(m, o->at[i]) || !board_saw(&m->board, at(m, o, i), data_at(m, o, i), NULL, false))
 			return false;
 	return true;
 }
@@ -130,6 +131,25 @@ static void settle_good(struct rnd *r, struct rmc *m, struct rop *o)
 			at(m, o, i)->must_log = !at(m, o, i)->named; /* the entry may have come first */
 }
 
+/* A check failed, and may have. What else stands in the blocks nobody was told. */
+static void judge_check(struct rnd *r, struct rmc *m, struct rop *o, unsigned st)
+{
+	bool must;
+	unsigned may = random_pi_checks(m, o, &must);
+
+	VEXPECT(r->t, may & (st == S_GUARD ? PI_GUARD : st == S_APPTAG ? PI_APP : PI_REF), "%s %s from LBA %u ended with %s, and no block of it can fail that check",
+		m->c->name, kind_name[o->kind], o->at[0], nvme_status_name(st));
+}
+
+static void judge_unchecked(struct rnd *r, struct rmc *m, struct rop *o)
+{
+	bool must;
+
+	random_pi_checks(m, o, &must);
+	VEXPECT(r->t, !must, "%s %s from LBA %u succeeded, and the protection information of a block of it fails the checks that were asked for", m->c->name,
+		kind_name[o->kind], o->at[0]);
+}
+
 static void judge(struct rnd *r, struct rmc *m, struct rop *o, unsigned st)
 {
 	struct bblock *which = NULL;
@@ -148,8 +168,13 @@ static void judge(struct rnd *r, struct rmc *m, struct rop *o, unsigned st)
 		VEXPECT(r->t, !surely_equal(m, o), "%s Compare of LBA %u fails with the data that is there", m->c->name, o->at[0]);
 		return;
 	}
+	if (st >= S_GUARD && st <= S_REFTAG && m->pi.type) {
+		judge_check(r, m, o, st);
+		return;
+	}
 	VEXPECT(r->t, st == S_OK, "%s %s from LBA %u ended with %s though no fault had touched it", m->c->name, kind_name[o->kind], o->at[0],
 		nvme_status_name(st));
+	judge_unchecked(r, m, o);
 	if (o->write)
 		settle_good(r, m, o);
 	else
@@ -282,7 +307,7 @@ static enum rkind pick_kind(struct rmc *m, struct rng *g)
 		return RK_COPY;
 	if (at_ >= 22 && at_ < 28 && oncs & NVME_ONCS_WRITE_ZEROES)
 		return RK_ZEROES;
-	if (at_ >= 28 && at_ < 34 && oncs & NVME_ONCS_WRITE_ZEROES && m->board.dlfeat & 8)
+	if (at_ >= 28 && at_ < 34 && oncs & NVME_ONCS_WRITE_ZEROES && m->board.dlfeat & 8 && !m->pi.type)
 		return RK_DEAC;
 	if (at_ >= 34 && at_ < 40 && oncs & NVME_ONCS_COMPARE)
 		return RK_COMPARE;
@@ -315,7 +340,7 @@ static void pick_range(struct rmc *m, struct rop *o, struct rng *g, unsigned by)
 /* Writes of whole units are as frequent as what makes them disappear. */
 static void pick_blocks(struct rmc *m, struct rop *o, uint64_t *draw, struct rng *g)
 {
-	uint32_t nlb = 1 + (uint32_t)pick(draw, MIN(ROP_BYTES / m->board.lba, (uint32_t)NLB_MAX));
+	uint32_t nlb = 1 + (uint32_t)pick(draw, MIN(ROP_BYTES / (m->board.lba + PI_BYTES), (uint32_t)NLB_MAX));
 	uint64_t lba = pick(draw, AREA - NLB_MAX), from;
 
 	o->blocks = 0;
@@ -324,7 +349,7 @@ static void pick_blocks(struct rmc *m, struct rop *o, uint64_t *draw, struct rng
 			pick_range(m, o, g, i);
 	} else if (o->kind == RK_DEAC) {
 		pick_range(m, o, g, 0);
-	} else if (o->kind == RK_WRITE && unit_of(m) * m->board.lba <= ROP_BYTES && !rng_below(g, 4)) {
+	} else if (o->kind == RK_WRITE && unit_of(m) * (m->board.lba + PI_BYTES) <= ROP_BYTES && !rng_below(g, 4)) {
 		name_range(o, unit_of(m) * rng_below(g, AREA / unit_of(m)), unit_of(m), 0);
 	} else {
 		name_range(o, lba, nlb, 0);
@@ -359,7 +384,7 @@ static void note_sent(struct rmc *m, struct rop *o)
 	struct bval was[ROP_BLOCKS];
 
 	for (unsigned i = 0; i < o->blocks; i++)
-		was[i] = o->kind == RK_COPY ? m->sent[o->from[i]] : value_of(m, o, i);
+		was[i] = o->kind == RK_COPY ? m->sent[o->from[i]] : o->value[i];
 	for (unsigned i = 0; i < o->blocks && o->write; i++)
 		m->sent[o->at[i]] = was[i];
 }
@@ -379,15 +404,38 @@ static void fill_data(struct rmc *m, struct rop *o, struct rng *g)
 	uint32_t lba = m->board.lba;
 
 	for (unsigned i = 0; i < o->blocks; i++) {
-		struct bval v = o->kind == RK_COMPARE ? m->sent[o->at[i]] : value_of(m, o, i);
+		struct bval v = o->kind == RK_COMPARE ? m->sent[o->at[i]] : o->value[i];
+		uint8_t *tuple = random_pi_at(m, o, i);
 
+		if (tuple && o->kind == RK_READ)
+			memset(tuple, 0xee, PI_BYTES);
+		else if (tuple)
+			memcpy(tuple, o->value[i].tuple, PI_BYTES);
 		if (o->kind == RK_READ)
-			memset(o->buf.p + i * lba, 0xee, lba);
+			memset(data_at(m, o, i), 0xee, lba);
 		else
-			put_value(o->buf.p + i * lba, lba, &v);
+			put_value(data_at(m, o, i), lba, &v);
 	}
 	if (o->kind == RK_COMPARE && !rng_below(g, 3))
 		o->buf.p[rng_below(g, o->blocks * lba)] ^= (uint8_t)(1 + rng_below(g, 255));
+}
+
+/* What it writes, and what stands beside that. */
+static void make_values(struct rmc *m, struct rop *o)
+{
+	uint8_t data[VT_PAGE];
+
+	for (unsigned i = 0; i < o->blocks; i++) {
+		o->value[i] = value_of(m, o, i);
+		if (o->kind == RK_DSM && m->pi.type) {
+			o->value[i].tagged = true;
+			memset(o->value[i].tuple, 0xff, PI_BYTES);
+		}
+		if (!m->pi.type || (o->kind != RK_WRITE && o->kind != RK_ZEROES))
+			continue;
+		put_value(data, m->board.lba, &o->value[i]);
+		random_pi_guard(m, o, i, data);
+	}
 }
 
 /* The list of ranges a Dataset Management or a Copy carries; its length in bytes. */
@@ -423,9 +471,10 @@ static void make_op(struct rmc *m, struct rop *o, struct nvme_sqe *s, struct rng
 {
 	static const uint8_t opc[RK_COUNT] = { NVME_NVM_READ, NVME_NVM_WRITE, NVME_NVM_WRITE_ZEROES, NVME_NVM_WRITE_ZEROES, NVME_NVM_DSM, NVME_NVM_COPY,
 					       NVME_NVM_COMPARE, NVME_NVM_WRITE_UNCORRECTABLE };
-	uint32_t len = o->blocks * m->board.lba;
+	uint32_t len = o->blocks * random_stride(m, o);
 
 	vh_rw_sqe(s, opc[o->kind], m->c->ns[0].nsid, o->at[0], o->blocks);
+	random_pi_sqe(m, o, s);
 	switch (o->kind) {
 	case RK_DEAC: nvme_rw_deac_put(s, 1); return;
 	case RK_ZEROES:
@@ -450,6 +499,8 @@ void random_start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
 		return;
 	o->seq = ++r->seq;
 	o->epoch = m->epoch;
+	random_pi_plan(m, o, &g);
+	make_values(m, o);
 	note_sent(m, o);
 	make_op(m, o, &s, &g);
 	o->due = r->now + 1 + (unsigned)pick(draw, HOLD);
@@ -472,75 +523,6 @@ void random_step_io(struct rnd *r, uint64_t *draw)
 	}
 }
 
-/* ---- which blocks are allocated, asked of the MMC */
-
-static bool is_out(const struct rmc *m, unsigned lba)
-{
-	for (unsigned k = 0; k < OPS; k++)
-		for (unsigned i = 0; i < m->op[k].blocks && m->op[k].out; i++)
-			if (m->op[k].at[i] == lba)
-				return true;
-	return fault_clouds(m, lba);
-}
-
-/* What is reported of the area, block by block. */
-static void ask_allocated(struct rnd *r, struct rmc *m, bool reported[AREA])
-{
-	uint64_t next = 0;
-	unsigned cmpc = 1;
-
-	memset(reported, 0, AREA);
-	for (unsigned n = 0; cmpc == 1 && next < AREA; n++) {
-		struct nvme_sqe s;
-		unsigned count;
-
-		vop_init(&s, VOP_LBA_STATUS);
-		s.nsid = le32_of(m->c->ns[0].mmc_nsid);
-		vf_put(&s, VF_LBA_STATUS_slba_lo, (uint32_t)next);
-		vf_put(&s, VF_LBA_STATUS_mndw, VT_PAGE / 4 - 1);
-		vf_put(&s, VF_LBA_STATUS_rl, (uint32_t)(AREA - next));
-		vt_do_data(r->t->mmc, 0, &s, &r->page, VT_PAGE, ST(S_OK));
-		count = MIN(r->page.p[0] | (unsigned)r->page.p[1] << 8, (VT_PAGE - 8u) / 16);
-		cmpc = r->page.p[4];
-		VEXPECT(r->t, n < AREA && (count || cmpc == 2), "Get LBA Status of %s does not end", m->c->name);
-		for (unsigned i = 0; i < count; i++) {
-			struct nvme_lbas d;
-
-			memcpy(&d, r->page.p + 8 + 16 * i, 16);
-			VEXPECT(r->t, le64_get(d.dslba) >= next && le64_get(d.dslba) + le32_get(d.nlb0) < AREA,
-				"Get LBA Status of %s: descriptor %u is not in the range that was asked for", m->c->name, i);
-			next = le64_get(d.dslba) + le32_get(d.nlb0) + 1;
-			memset(reported + le64_get(d.dslba), 1, le32_get(d.nlb0) + 1);
-		}
-	}
-}
-
-static void judge_unit(struct rnd *r, struct rmc *m, unsigned first, const bool *out, const bool *reported)
-{
-	bool any = false;
-
-	for (unsigned b = first; b < first + m->unit; b++)
-		any |= out[b];
-	if (!any && board_unit_gone(&m->board, first, m->unit))
-		VEXPECT(r->t, !reported[first], "%s: the unit of LBA %u was deallocated whole and is reported as allocated", m->c->name, first);
-}
-
-void random_check_allocated(struct rnd *r, struct rmc *m)
-{
-	bool out[AREA], reported[AREA];
-
-	if (!(r->t->caps & DUT_RALBAS) || !m->c->ns[0].mmc_nsid)
-		return;
-	for (unsigned b = 0; b < AREA; b++)
-		out[b] = is_out(m, b);
-	ask_allocated(r, m, reported);
-	for (unsigned b = 0; b < AREA; b++)
-		VEXPECT(r->t, out[b] || reported[b] || m->board.block[b].alloc != BA_WRITTEN, "%s: LBA %u was written and is not reported as allocated",
-			m->c->name, b);
-	for (unsigned b = 0; m->unit && b + m->unit <= AREA; b += m->unit)
-		judge_unit(r, m, b, out, reported);
-}
-
 /* ---- beginning and end */
 
 void random_io_begin(struct rmc *m)
@@ -561,8 +543,12 @@ void random_io_begin(struct rmc *m)
 		memcpy(&nvm, v.p, sizeof(nvm));
 		m->unit = le32_get(nvm.tlbaag) <= AREA ? le32_get(nvm.tlbaag) : 0;
 	}
-	for (unsigned k = 0; k < OPS; k++)
+	m->pi = pi_format_of(n);
+	m->board.pi = (uint8_t)m->pi.type;
+	for (unsigned k = 0; k < OPS; k++) {
 		m->op[k].buf = vt_mem(m->c, ROP_BYTES);
+		m->op[k].meta = m->pi.type ? vt_mem(m->c, NLB_MAX * PI_BYTES) : (struct vmem){ 0 };
+	}
 	m->mark = vt_mark(m->c);
 }
 
@@ -573,7 +559,7 @@ void random_read_all(struct rnd *r, struct rmc *m)
 		struct rop *o = &m->op[0];
 		struct nvme_sqe s;
 
-		*o = (struct rop){ .kind = RK_READ, .blocks = 1, .at = { (uint8_t)(n % AREA) }, .buf = o->buf };
+		*o = (struct rop){ .kind = RK_READ, .blocks = 1, .at = { (uint8_t)(n % AREA) }, .buf = o->buf, .meta = o->meta };
 		make_op(m, o, &s, NULL);
 		o->k = vt_send(m->c, 1, &s, ST_ANY);
 		vt_wait(r->t, o->k);
