@@ -146,33 +146,44 @@ static bool is(const struct board *b, const struct bval *v, const uint8_t *p, co
 	return (!tuple || !v->tagged || !memcmp(v->tuple, tuple, sizeof(v->tuple))) && holds(v, p, b->lba);
 }
 
-static void only(struct bblock *k, struct bval v, const uint8_t *tuple)
+static void learn(struct bval *v, const uint8_t *tuple)
 {
-	if (tuple) {
-		v.tagged = true;
-		memcpy(v.tuple, tuple, sizeof(v.tuple));
-	}
-	k->cand[0] = v;
-	k->n = 1;
+	if (!tuple)
+		return;
+	v->tagged = true;
+	memcpy(v->tuple, tuple, sizeof(v->tuple));
 }
 
+static void fix(const struct board *b, struct bblock *k, const uint8_t *p, const uint8_t *tuple)
+{
+	k->n = 1;
+	k->cand[0] = (struct bval){ .kind = BV_SUM, .v = XXH3_64bits(p, b->lba), .crc = b->pi ? crc16_t10dif(p, b->lba) : 0 };
+	learn(&k->cand[0], tuple);
+}
+
+/* Several may be left: the same data beside tuples that were not looked at. */
 bool board_saw(const struct board *b, struct bblock *k, const uint8_t *p, const uint8_t *tuple, bool keep)
 {
-	struct bval v = { .kind = BV_SUM };
+	unsigned n = 0;
 
-	if (k->n == BOARD_ANY && keep) {
-		v.v = XXH3_64bits(p, b->lba);
-		v.crc = b->pi ? crc16_t10dif(p, b->lba) : 0;
-		only(k, v, tuple);
+	if (k->n == BOARD_ANY) {
+		if (keep)
+			fix(b, k, p, tuple);
 		return true;
 	}
-	for (unsigned i = 0; i < k->n && k->n != BOARD_ANY; i++)
-		if (is(b, &k->cand[i], p, tuple)) {
-			if (keep)
-				only(k, k->cand[i], tuple);
+	for (unsigned i = 0; i < k->n; i++) {
+		struct bval v = k->cand[i];
+
+		if (!is(b, &v, p, tuple))
+			continue;
+		if (!keep)
 			return true;
-		}
-	return k->n == BOARD_ANY;
+		learn(&v, tuple);
+		k->cand[n++] = v;
+	}
+	if (n)
+		k->n = (uint8_t)n;
+	return n;
 }
 
 bool board_may_be_bad(const struct board *b, const struct bblock *k)

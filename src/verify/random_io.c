@@ -552,14 +552,17 @@ void random_io_begin(struct rmc *m)
 	m->mark = vt_mark(m->c);
 }
 
-/* Every block twice: what is read once stays. */
+/* Every block twice: what is read once stays. Once more where there is something to check: now it is known what must fail. */
 void random_read_all(struct rnd *r, struct rmc *m)
 {
-	for (unsigned n = 0; n < 2 * AREA && random_may_work(r, m); n++) {
+	for (unsigned n = 0; n < (m->pi.type ? 4 : 2) * AREA && random_may_work(r, m); n++) {
 		struct rop *o = &m->op[0];
+		struct rng g = { r->seq + n };
 		struct nvme_sqe s;
 
 		*o = (struct rop){ .kind = RK_READ, .blocks = 1, .at = { (uint8_t)(n % AREA) }, .buf = o->buf, .meta = o->meta };
+		if (n >= 2 * AREA)
+			random_pi_plan(m, o, &g);
 		make_op(m, o, &s, NULL);
 		o->k = vt_send(m->c, 1, &s, ST_ANY);
 		vt_wait(r->t, o->k);

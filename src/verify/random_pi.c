@@ -57,13 +57,13 @@ void random_pi_plan(struct rmc *m, struct rop *o, struct rng *g)
 	}
 }
 
-/* Every eighth write that brings its own brings a wrong guard, and does not ask for it to be checked. */
+/* Every third write that brings its own and does not ask for it to be checked brings a wrong guard. */
 void random_pi_guard(const struct rmc *m, struct rop *o, unsigned i, const uint8_t *data)
 {
 	uint16_t crc = crc16_t10dif(data, m->board.lba);
 	struct pi_tuple t = pi_made(m->pi.type, crc, &o->ask, i);
 
-	if (random_pi_carries(m, o) && !(o->ask.info & PI_GUARD) && !(o->seq % 8))
+	if (random_pi_carries(m, o) && !(o->ask.info & PI_GUARD) && !(o->seq % 3))
 		t.guard ^= 0x8001;
 	o->value[i].tagged = true;
 	o->value[i].crc = crc;

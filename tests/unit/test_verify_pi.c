@@ -149,7 +149,7 @@ static unsigned do_write(const struct nvme_sqe *s, struct block *b)
 		memcpy(b[i].data, v.data[i], LBA);
 		b[i].pi = !shim.type || w.info & ACT || shim.lie == PASSES_MADE ? made(v.data[i], &w, i) : parse(v.pi[i]);
 		b[i].bad = b[i].bad && shim.lie == BAD_FOR_EVER;
-		if (shim.lie == SOME_LOST && ++shim.writes % 200 == 0)
+		if (shim.lie == SOME_LOST && ++shim.writes % 20 == 0)
 			b[i].pi.app ^= 1;
 	}
 	return st;
@@ -558,7 +558,7 @@ static const struct { enum lie lie; const char *test, *what; } lies[] = {
 	{ GONE_KEEPS, "PI-09", "deallocated blocks keep their tags" }, { COPY_LOSES, "PI-12", "a Copy leaves the tags behind" },
 	{ COPY_KEEPS, "PI-12", "a Copy with PRACT keeps the old tags" }, { COPY_UNCHECKED, "PI-12", "a Copy does not check its source" },
 	{ COMPARE_UNCHECKED, "PI-11", "Compare checks nothing" }, { ANY_FORMAT, "PI-01", "any format will do" },
-	{ SOME_LOST, "PI-13", "a tag is wrong after every 200th block" }, { COPY_LOSES, "PI-13", "a Copy leaves the tags behind" },
+	{ SOME_LOST, "PI-13", "a tag is wrong in every 20th block" }, { COPY_LOSES, "PI-13", "a Copy leaves the tags behind" },
 	{ NO_READ_GUARD, "PI-13", "the guard is not checked by reads" }, { NO_MASK, "PI-13", "the mask of the application tag is ignored" },
 	{ BAD_IS_READ, "RN-02", "an uncorrectable block is read" }, { BAD_FOR_EVER, "RN-02", "an uncorrectable block stays so when it is written" },
 };
