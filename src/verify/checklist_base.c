@@ -76,6 +76,8 @@
 	I("NVMCS12_3_3_08", "B-IO-8", SHALL, "NVM CS 1.2 3.3", "Compare fails on a difference => 2/85h", NULL) \
 	I("NVMCS12_3_3_09", "B-IO-9", SHALL, "NVM CS 1.2 3.3", "An I/O opcode that is not supported => 0/01h", NULL) \
 	I("NVMCS12_3_3_10", "B-IO-10", SHALL, "NVM CS 1.2 3.3", "Flush completes", NULL) \
+	I("NVMCS12_3_3_11", "B-IO-11", SHALL, "NVM CS 1.2 3.3", "After Write Uncorrectable whatever reads the block => 2/81h, until it is written", NULL) \
+	I("NVMCS12_3_3_12", "B-IO-12", SHALL, "NVM CS 1.2 3.3", "With DULBE=1 reads of deallocated blocks => 2/87h, with DULBE=0 never", NULL) \
 	I("NVMCS12_5_3_01", "B-PI-1", SHALL, "NVM CS 1.2 5.3", "Format takes the types of protection information that DPC names, where there is metadata for it; others => 1/0Ah", "a reserved type: Invalid Format or Invalid Field") \
 	I("NVMCS12_5_3_02", "B-PI-2", SHALL, "NVM CS 1.2 5.3", "PRACT=1 with 8 bytes of metadata: a write inserts guard, application tag and reference tag, a read checks and strips them", NULL) \
 	I("NVMCS12_5_3_03", "B-PI-3", SHALL, "NVM CS 1.2 5.3", "PRACT=0: protection information passes between host and medium unchanged, by MPTR or behind each block", NULL) \

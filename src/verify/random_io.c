@@ -6,7 +6,7 @@
 #include "verify/model.h"
 #include "verify/random_in.h"
 
-enum { HOLD = 12, NLB_MAX = 8, S_UNREAD = 0x281, S_DIFFERS = 0x285 };
+enum { HOLD = 12, NLB_MAX = 8, S_DIFFERS = 0x285 };
 
 static const char *const kind_name[RK_COUNT] = { "Read", "Write", "Write Zeroes", "Write Zeroes (DEAC)", "Dataset Management", "Copy", "Compare",
 						 "Write Uncorrectable" };

@@ -26,7 +26,7 @@ enum {
 	S_OK = 0x000, S_IO = 0x001, S_IF = 0x002, S_XFER = 0x004, S_INTERNAL = 0x006, S_ABORTED = 0x007, S_SQ_GONE = 0x008, S_MISSING = 0x00a, S_NS = 0x00b,
 	S_SEQ = 0x00c, S_PRP = 0x013, S_LBA = 0x080, S_CQ = 0x100, S_QID = 0x101, S_QSIZE = 0x102, S_AER = 0x105, S_IV = 0x108, S_LOG = 0x109,
 	S_QDEL = 0x10c, S_NOSAVE = 0x10d, S_1F = 0x11f, S_37 = 0x137, S_38 = 0x138, S_39 = 0x139, S_3A = 0x13a, S_3B = 0x13b,
-	ST_END = 0xffff
+	S_UNREAD = 0x281, ST_END = 0xffff
 };
 #define ST(...) (const uint16_t[]){ __VA_ARGS__, ST_END }
 #define ST_ANY ((const uint16_t *)0)	/* the book is silent: any answer, but an answer */

@@ -904,6 +904,8 @@ static const struct { const char *key, *why; } unbroken[] = {
 	{ "TS-29", "our device has resources for every range it announces" },
 	{ "SCS-16", "what persists is the controller's; only a reading is taken" }, { "B-FUSE-2", "our device fuses nothing" },
 	{ "X-11", "our device has no Sanitize" },
+#define NO_PI(key) { key, "our device has no protection information: tests/unit/test_verify_pi.c has one that has, and lies" }
+	NO_PI("B-PI-3"), NO_PI("B-PI-8"), NO_PI("B-PI-9"),
 #define MUTANT(key) { key, "mutants of our device break it, and are noticed: docs/mutants.md" }
 	MUTANT("B-REG-6"), MUTANT("B-EVT-1"), MUTANT("B-Q-5"), MUTANT("B-REG-7"), MUTANT("B-IRQ-1"), MUTANT("B-IRQ-2"), MUTANT("B-EVT-2"), MUTANT("B-ADM-10"), MUTANT("B-ADM-11"),
 	MUTANT("B-ADM-12"), MUTANT("B-ADM-13"), MUTANT("B-DQ-4"),

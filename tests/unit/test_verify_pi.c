@@ -1,7 +1,7 @@
 /* The group PI against a device that has protection information: our own has none, so a small honest one of this test's stands before it. It
  * keeps data and tuples of the first migratable controller's first namespace in memory, does there what the commands say, and gives our
  * device something of the same kind to do (a write for a write), so that queues, logs and Get LBA Status stay the device's. It also has a
- * Write Uncorrectable. Then it lies, and each lie must be noticed by the test that is there for it.
+ * Write Uncorrectable, and the error for deallocated blocks (DULBE). Then it lies, and each lie must be noticed by the test that is there for it.
  */
 #include "t.h"
 
@@ -18,13 +18,13 @@
 enum lie {
 	HONEST, NO_WRITE_GUARD, NO_READ_GUARD, NO_REF, NO_MASK, NO_APP, NOT_INSERTED, NOT_STRIPPED, STRIPPED_UNCHECKED, TYPE3_COUNTS, NEVER_COUNTS, NO_ESCAPE,
 	ESCAPE_BY_APP, ZEROES_LOSE, OTHER_STATUS, TUPLE_FIRST, COPY_LOSES, COPY_KEEPS, COPY_UNCHECKED, GUARD_SWAPPED, GONE_CHECKED, GONE_KEEPS,
-	COMPARE_UNCHECKED, ANY_FORMAT, WRITTEN_ANYWAY, METADATA_LONG, SOME_LOST, BAD_IS_READ, BAD_FOR_EVER, PASSES_MADE
+	COMPARE_UNCHECKED, ANY_FORMAT, WRITTEN_ANYWAY, METADATA_LONG, SOME_LOST, BAD_IS_READ, BAD_FOR_EVER, PASSES_MADE, GONE_IS_ERROR, GONE_IS_NONE
 };
 
 enum { MC = 2, QUEUES = 16, SENT = 4096, BLOCKS = 32768, LBA = 512, STATUSES = 0x10000, GUARD = 4, APP = 2, REF = 1, ACT = 8 };
 
 struct tuple { uint16_t guard, app; uint32_t ref; };
-struct block { uint8_t data[LBA]; struct tuple pi; bool bad; };
+struct block { uint8_t data[LBA]; struct tuple pi; bool bad, gone; };
 struct watch { uint64_t base; uint32_t size, head; bool phase; };
 static struct shim {
 	struct port port, *real;
@@ -36,7 +36,7 @@ static struct shim {
 	struct { struct nvme_sqe was; uint16_t status; } sent[QUEUES][SENT];
 	struct block *block;
 	unsigned lbaf, type, pil, writes;
-	bool ext;
+	bool ext, dulbe;
 	enum lie lie;
 } shim;
 
@@ -149,6 +149,7 @@ static unsigned do_write(const struct nvme_sqe *s, struct block *b)
 		memcpy(b[i].data, v.data[i], LBA);
 		b[i].pi = !shim.type || w.info & ACT || shim.lie == PASSES_MADE ? made(v.data[i], &w, i) : parse(v.pi[i]);
 		b[i].bad = b[i].bad && shim.lie == BAD_FOR_EVER;
+		b[i].gone = false;
 		if (shim.lie == SOME_LOST && ++shim.writes % 20 == 0)
 			b[i].pi.app ^= 1;
 	}
@@ -161,6 +162,8 @@ static unsigned stored(const struct nvme_sqe *s, const struct block *b, const st
 	for (unsigned i = 0; i < n && !st; i++) {
 		if (b[i].bad && shim.lie != BAD_IS_READ)
 			return 0x281;
+		if (b[i].gone && shim.lie != GONE_IS_NONE && (shim.dulbe || shim.lie == GONE_IS_ERROR))
+			return 0x287;
 		if (!(shim.lie == STRIPPED_UNCHECKED && w->info & ACT))
 			st = check(&b[i].pi, b[i].data, w, i, false);
 	}
@@ -208,14 +211,14 @@ static unsigned do_zeroes(const struct nvme_sqe *s, struct block *b)
 	for (unsigned i = 0; i <= nvme_rw_nlb0(s); i++) {
 		memset(b[i].data, 0, LBA);
 		b[i].pi = w.info & ACT && shim.lie != ZEROES_LOSE ? made(b[i].data, &w, i) : nothing;
-		b[i].bad = false;
+		b[i].bad = b[i].gone = false;
 	}
 	return 0;
 }
 static unsigned do_bad(const struct nvme_sqe *s, struct block *b)
 {
 	for (unsigned i = 0; i <= nvme_rw_nlb0(s); i++)
-		b[i].bad = true;
+		b[i].bad = true, b[i].gone = false;
 	return 0;
 }
 static unsigned do_dsm(const struct nvme_sqe *s)
@@ -230,6 +233,7 @@ static unsigned do_dsm(const struct nvme_sqe *s)
 
 			memset(b->data, 0, LBA);
 			b->bad = false;
+			b->gone = true;
 			if (shim.lie != GONE_KEEPS)
 				b->pi = nothing;
 			if (shim.lie == GONE_CHECKED)
@@ -253,7 +257,7 @@ static unsigned copy_block(const struct block *from, struct block *to, const str
 		st = check(&b.pi, b.data, w, k, true);
 	if (shim.lie == COPY_LOSES && !(w->info & ACT))
 		b.pi = nothing;
-	b.bad = false;
+	b.bad = b.gone = false;
 	if (!st)
 		*to = b;
 	return st;
@@ -291,7 +295,7 @@ static unsigned do_format(struct nvme_sqe *s)
 	shim.pil = nvme_format_pil(s);
 	memset(shim.block, 0, BLOCKS * sizeof(*shim.block));
 	for (unsigned i = 0; i < BLOCKS; i++)
-		shim.block[i].pi = nothing;
+		shim.block[i].pi = nothing, shim.block[i].gone = true;
 	return 0;
 }
 
@@ -342,13 +346,19 @@ static unsigned serve(struct nvme_sqe *s, const struct watch *q)
 }
 static unsigned serve_admin(struct nvme_sqe *s)
 {
+	const struct nvme_sqe harmless = { .opc = NVME_OP_GET_FEATURES, .cid = s->cid, .cdw10 = le32_of(NVME_FID_NUM_QUEUES) };
 	unsigned st;
 
+	if (s->opc == NVME_OP_SET_FEATURES && nvme_set_features_fid(s) == NVME_FID_ERROR_RECOVERY && le32_get(s->nsid) == 1) {
+		shim.dulbe = nvme_set_features_cdw11(s) >> 16 & 1;
+		*s = harmless;
+		return 0;
+	}
 	if (s->opc != NVME_OP_FORMAT)
 		return 0;
 	st = do_format(s);
 	if (st)
-		*s = (struct nvme_sqe){ .opc = NVME_OP_GET_FEATURES, .cid = s->cid, .cdw10 = le32_of(NVME_FID_NUM_QUEUES) };
+		*s = harmless;
 	else
 		s->cdw10 = le32_of(0);
 	return st;
@@ -379,6 +389,7 @@ static void tell(unsigned qid, const struct nvme_sqe *s, unsigned st, struct nvm
 		ctrl->oncs = le16_of(le16_get(ctrl->oncs) | NVME_ONCS_WRITE_UNCOR);
 	if (ns) {
 		ns->nlbaf = 1;
+		ns->nsfeat |= 4;
 		ns->flbas = (uint8_t)(shim.lbaf | shim.ext << 4);
 		ns->mc = 3;
 		ns->dpc = 0x1f;
@@ -423,6 +434,7 @@ static int s_write(struct port *p, uint32_t off, unsigned n, uint64_t v)
 			shim.sq[i].base = shim.cq[i].base = 0;
 		shim.cq[0].head = shim.sq[0].head = 0;
 		shim.cq[0].phase = true;
+		shim.dulbe = false;
 	}
 	return shim.real->ops->reg_write(shim.real, off, n, v);
 }
@@ -525,7 +537,7 @@ TEST(an_honest_device_passes)
 		enum vt_verdict v;
 		char why[WHY] = "";
 
-		if (!vtest_in_group(t, "PI"))
+		if (!vtest_in_group(t, "PI") && strcmp(t->id, "IO-21") && strcmp(t->id, "IO-22"))
 			continue;
 		v = run(HONEST, t->id, 5, why);
 		if (v != VT_PASS)
@@ -560,6 +572,9 @@ static const struct { enum lie lie; const char *test, *what; } lies[] = {
 	{ COMPARE_UNCHECKED, "PI-11", "Compare checks nothing" }, { ANY_FORMAT, "PI-01", "any format will do" },
 	{ SOME_LOST, "PI-13", "a tag is wrong in every 20th block" }, { COPY_LOSES, "PI-13", "a Copy leaves the tags behind" },
 	{ NO_READ_GUARD, "PI-13", "the guard is not checked by reads" }, { NO_MASK, "PI-13", "the mask of the application tag is ignored" },
+	{ BAD_IS_READ, "IO-21", "an uncorrectable block is read" }, { BAD_FOR_EVER, "IO-21", "an uncorrectable block stays so when it is written" },
+	{ GONE_IS_ERROR, "IO-22", "deallocated blocks are an error unasked" }, { GONE_IS_NONE, "IO-22", "deallocated blocks are never an error" },
+	{ GONE_IS_ERROR, "RN-02", "deallocated blocks are an error unasked" },
 	{ BAD_IS_READ, "RN-02", "an uncorrectable block is read" }, { BAD_FOR_EVER, "RN-02", "an uncorrectable block stays so when it is written" },
 };
 
