@@ -211,12 +211,19 @@ void board_change_sent(struct bblock *k, bool deallocates)
 	k->maybe_gone |= deallocates;
 }
 
+/* The entry may have come first. */
+void board_must_log(struct bblock *k)
+{
+	k->must_log = !k->named;
+	k->must_live = k->live;
+}
+
 bool board_named(struct bblock *k, bool deallocated)
 {
-	if (!deallocated || !k->live) {
+	if (!deallocated || !k->must_live)
 		k->must_log = false;
+	if (!deallocated || !k->live)
 		k->named = true;
-	}
 	return !deallocated || k->maybe_gone;
 }
 

@@ -33,8 +33,8 @@ struct bblock {
 	uint8_t n;			/* values it may hold; BOARD_ANY: anything */
 	uint8_t alloc;			/* enum balloc */
 	bool busy;			/* a command that names it has its place still */
-	bool must_log, named;		/* an entry has to come; has come since the last change was sent */
-	bool live;			/* of the last change: no entry that says "deallocated" will do */
+	bool must_log, must_live;	/* an entry has to come, of the last change that is over; and it may not say "deallocated" */
+	bool named, live;		/* likewise of the last change that was sent: an entry has come; it may not say so */
 	bool maybe_gone;		/* it was deallocated while logging: an entry may say so */
 	uint64_t gone_by;		/* which range of which command deallocated it; 0 none */
 	struct bval cand[BOARD_CANDS];
@@ -59,6 +59,7 @@ bool board_may_be_bad(const struct board *, const struct bblock *);
 bool board_is_bad(const struct bblock *);	/* and nothing else */
 void board_read_failed(struct bblock *, bool alone);	/* 2/81h came; alone: no other block can have been the reason */
 void board_change_sent(struct bblock *, bool deallocates);
+void board_must_log(struct bblock *);		/* that change is over, and while logging */
 /* An entry of the log names it. False: it says "deallocated" and nobody did that. */
 bool board_named(struct bblock *, bool deallocated);
 /* One range has deallocated all of these, and nothing has touched them since: Get LBA Status may not report them. */

@@ -85,10 +85,11 @@ static void forget_gone(struct rmc *m)
 			m->board.block[b].maybe_gone = false;
 }
 
-struct logged { struct rnd *r; };
+struct logged { struct rnd *r; struct rmc *m; unsigned lba; };	/* m, lba: the first block that no entry names */
 static bool all_logged(void *ctx)
 {
-	struct rnd *r = ((struct logged *)ctx)->r;
+	struct logged *l = ctx;
+	struct rnd *r = l->r;
 
 	for (unsigned i = 0; i < RINGS; i++)
 		if (r->ring[i].used && model_cdq(r->t->model, r->t->mmc, r->ring[i].r.id)) {
@@ -96,8 +97,11 @@ static bool all_logged(void *ctx)
 
 			read_ring(r, &r->ring[i]);
 			for (unsigned b = 0; m && !r->ring[i].overflowed && b < AREA; b++)
-				if (m->board.block[b].must_log)
+				if (m->board.block[b].must_log) {
+					l->m = m;
+					l->lba = b;
 					return false;
+				}
 		}
 	return true;
 }
@@ -105,9 +109,9 @@ static bool all_logged(void *ctx)
 /* What was written while logging is named before the log can end. */
 static void check_logged(struct rnd *r)
 {
-	struct logged l = { r };
+	struct logged l = { .r = r };
 
-	VEXPECT(r->t, vt_until(r->t, all_logged, &l, r->t->cmd_ns), "blocks were written while logging and are in no entry");
+	VEXPECT(r->t, vt_until(r->t, all_logged, &l, r->t->cmd_ns), "%s: LBA %u was changed while logging and is in no entry", l.m->c->name, l.lba);
 }
 
 /* ---- migration commands */

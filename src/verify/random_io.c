@@ -44,10 +44,6 @@ static void settle_one(struct rmc *m, struct rop *o, unsigned i, bool known)
 		board_gone(&m->board, b, range_of(o, i), known);
 	else
 		board_put(b, &o->value[i], known);
-	if (o->kind == RK_DEAC && known && b->n == 1 && (m->board.dlfeat & 7) == 1) { /* only where it reads as zeroes it may be done so */
-		b->alloc = BA_GONE;
-		b->gone_by = range_of(o, i);
-	}
 }
 
 static void settle_change(struct rmc *m, struct rop *o, bool known)
@@ -128,7 +124,7 @@ static void settle_good(struct rnd *r, struct rmc *m, struct rop *o)
 	settle_change(m, o, true);
 	for (unsigned i = 0; i < o->blocks; i++)
 		if (must[i])
-			at(m, o, i)->must_log = !at(m, o, i)->named; /* the entry may have come first */
+			board_must_log(at(m, o, i));
 }
 
 /* A check failed, and may have. What else stands in the blocks nobody was told. */
