@@ -153,6 +153,7 @@ static void grow_wild(struct rmc *m, struct rop *o, const struct nvme_sqe *s)
 	if (le32_get(s->nsid) != m->c->ns[0].nsid)
 		return;
 	o->wild = true;
+	m->wilds++;
 	o->wild_lba = lba;
 	o->wild_nlb = nlb;
 	fault_settle(m, o);

@@ -22,6 +22,7 @@ struct rop {
 	unsigned blocks;
 	uint64_t seq;
 	unsigned epoch, due;
+	unsigned wilds;			/* of its controller, when it was sent */
 	struct vmem buf, meta;
 	struct pi_ask ask;		/* protection information: what it asks for; info 0 where there is none */
 	struct bval value[ROP_BLOCKS];	/* what it writes */
@@ -37,6 +38,7 @@ struct rmc {
 	struct vmark mark;
 	bool queue;			/* SQ and CQ 1 exist */
 	unsigned epoch;			/* changes with everything that touches its logging */
+	unsigned wilds;			/* beginnings and ends of wild commands: who saw one happen does not know who came first */
 	unsigned stuck;			/* for so many steps, 0 no: only a reset brings it back */
 	unsigned unrung;		/* likewise: a doorbell was lost */
 };

@@ -36,7 +36,7 @@ static void settle_one(struct rmc *m, struct rop *o, unsigned i, bool known)
 {
 	struct bblock *b = at(m, o, i);
 
-	if (fault_clouds(m, o->at[i]) || (o->kind == RK_COPY && fault_clouds(m, o->from[i])))
+	if (fault_clouds(m, o->at[i]) || (o->kind == RK_COPY && fault_clouds(m, o->from[i])) || (b->n == BOARD_ANY && o->wilds != m->wilds))
 		board_any(b);
 	else if (o->kind == RK_COPY)
 		board_copy(b, &m->board.block[o->from[i]], known);
@@ -66,7 +66,7 @@ static void settle_data(struct rnd *r, struct rmc *m, struct rop *o)
 	for (unsigned i = 0; i < o->blocks; i++) {
 		bool cloud = fault_clouds(m, o->at[i]);
 
-		VEXPECT(r->t, board_saw(&m->board, at(m, o, i), data_at(m, o, i), random_pi_at(m, o, i), !cloud) || cloud,
+		VEXPECT(r->t, board_saw(&m->board, at(m, o, i), data_at(m, o, i), random_pi_at(m, o, i), !cloud && o->wilds == m->wilds) || cloud,
 			o->kind == RK_READ ? "%s: LBA %u holds none of the %u contents it may hold" : "%s: Compare of LBA %u succeeded, and it is none of the %u contents it may hold",
 			m->c->name, o->at[i], at(m, o, i)->n);
 	}
@@ -186,6 +186,7 @@ static void finish(struct rnd *r, struct rmc *m, struct rop *o)
 		settle_doubt(m, o);
 	else
 		judge(r, m, o, st);
+	m->wilds += o->wild;
 	vt_forget(o->k);
 	o->out = false;
 }
@@ -255,6 +256,7 @@ void random_lose_ops(struct rmc *m)
 			settle_doubt(m, o);
 		else if (o->out && o->write)
 			settle_change(m, o, false);
+		m->wilds += o->out && o->wild;
 		o->out = false;
 	}
 }
@@ -281,6 +283,7 @@ bool random_may_work(struct rnd *r, struct rmc *m)
 static void send_op(struct rnd *r, struct rmc *m, struct rop *o, const struct nvme_sqe *s)
 {
 	o->doubt = o->wild = o->cut_off = false;
+	o->wilds = m->wilds;
 	r->sending_mc = m;
 	r->sending = o;
 	r->unsent = false;
@@ -556,7 +559,7 @@ void random_read_all(struct rnd *r, struct rmc *m)
 		struct rng g = { r->seq + n };
 		struct nvme_sqe s;
 
-		*o = (struct rop){ .kind = RK_READ, .blocks = 1, .at = { (uint8_t)(n % AREA) }, .buf = o->buf, .meta = o->meta };
+		*o = (struct rop){ .kind = RK_READ, .blocks = 1, .at = { (uint8_t)(n % AREA) }, .wilds = m->wilds, .buf = o->buf, .meta = o->meta };
 		if (n >= 2 * AREA)
 			random_pi_plan(m, o, &g);
 		make_op(m, o, &s, NULL);
