@@ -6,7 +6,7 @@
 #include "verify/model.h"
 #include "verify/random_in.h"
 
-enum { HOLD = 12, NLB_MAX = 8, S_DIFFERS = 0x285 };
+enum { HOLD = 12, NLB_MAX = 8, S_UNWRITTEN = 0x280, S_DIFFERS = 0x285 };
 
 static const char *const kind_name[RK_COUNT] = { "Read", "Write", "Write Zeroes", "Write Zeroes (DEAC)", "Dataset Management", "Copy", "Compare",
 						 "Write Uncorrectable" };
@@ -177,6 +177,21 @@ static void judge(struct rnd *r, struct rmc *m, struct rop *o, unsigned st)
 		settle_data(r, m, o);
 }
 
+/* By a medium that fails on purpose. A Copy may fail on either side. */
+static bool refused(const struct rop *o, unsigned st)
+{
+	if (!o->sick || (st != S_UNREAD && st != S_UNWRITTEN))
+		return false;
+	return o->kind == RK_COPY || (st == S_UNWRITTEN) == o->write;
+}
+
+/* Each block is old or new, and stays what it is. */
+static void settle_refused(struct rmc *m, struct rop *o)
+{
+	if (o->write)
+		settle_change(m, o, false);
+}
+
 static void finish(struct rnd *r, struct rmc *m, struct rop *o)
 {
 	unsigned st = nvme_cqe_status(&o->k->cqe);
@@ -184,6 +199,8 @@ static void finish(struct rnd *r, struct rmc *m, struct rop *o)
 	VEXPECT(r->t, !o->cut_off || st != S_OK, "%s %s from LBA %u succeeded though its data could not be moved", m->c->name, kind_name[o->kind], o->at[0]);
 	if (o->doubt)
 		settle_doubt(m, o);
+	else if (refused(o, st))
+		settle_refused(m, o);
 	else
 		judge(r, m, o, st);
 	m->wilds += o->wild;
@@ -284,6 +301,7 @@ static void send_op(struct rnd *r, struct rmc *m, struct rop *o, const struct nv
 {
 	o->doubt = o->wild = o->cut_off = false;
 	o->wilds = m->wilds;
+	o->sick = fault_of_medium(m, o);
 	r->sending_mc = m;
 	r->sending = o;
 	r->unsent = false;

@@ -150,6 +150,8 @@ struct vt {
 	struct buf trace;		/* last commands of the test, for the report of a failure */
 	void *scratch;			/* of random.c */
 	struct vt_format { struct vctl *c; uint32_t nsid, cdw10; } format;	/* how a namespace is to be formatted again; c NULL: nothing to do */
+	struct { unsigned ctrl; uint32_t nsid; } sick[VT_NS];	/* media that fail on purpose */
+	unsigned sicks;
 	struct inj inj;			/* faults on purpose: nothing while vt_inject_on was not called in this test */
 	uint64_t injected[INJ_POINT_COUNT][INJ_ACT_COUNT];	/* over all tests */
 };
@@ -216,6 +218,7 @@ void vt_format_put_back(struct vt *);					/* a namespace that a test formatted: 
 void vt_learn_ns(struct vctl *, struct vns *);				/* again: its format has changed */
 void vt_inject_on(struct vt *);						/* rules may be put into t->inj */
 void vt_inject_off(struct vt *);					/* the runner's, after each test */
+void vt_media(struct vctl *, uint32_t nsid, const struct dut_media *);	/* NULL: healthy again; so is everything after the test */
 
 /* ---- queues */
 unsigned vt_cq_make(struct vctl *, unsigned qid, uint32_t size, const uint16_t *want);	/* contiguous, interrupts on, vector qid */
