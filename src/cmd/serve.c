@@ -25,7 +25,8 @@ enum {
 	SLEEP_ANY_NS = 250 * 1000 * 1000, /* command timeouts are looked at this often */
 	LOOK_SLOW_NS = 1000 * 1000 * 1000, /* for requests that a disk does not give back */
 	LOOK_EVERY = 64,		/* turns between looks at control and link sockets while busy */
-	STOP_LIMIT_S = 15		/* for moves to be undone, for sizes to be changed */
+	STOP_LIMIT_S = 15,		/* for moves to be undone, for sizes to be changed */
+	DRAIN_LIMIT_S = 10		/* for disks to be done with what they have, all together */
 };
 
 struct serve_vals { const char *config; bool verbose, check; };
@@ -342,15 +343,34 @@ static void run(struct serve *s)
 
 /* ---- stop: takes a half-made server too */
 
-static void stop_guests(struct serve *s)
+static bool all_quiet(const struct serve *s)
 {
-	for (unsigned i = 0; i < s->guests; i++) {
+	for (unsigned i = 0; i < s->guests; i++)
+		if (s->guest[i]->mc && !nvme_ctrl_is_quiet(s->guest[i]->mc))
+			return false;
+	return true;
+}
+
+/* Let the medium finish what it has: acknowledged or not, nothing is cut in half, and no read lands in a guest's memory when we are gone
+ * and the guest uses it for something else. */
+static void drain_guests(struct serve *s)
+{
+	uint64_t now, until;
+
+	for (unsigned i = 0; i < s->guests; i++)
 		if (s->guest[i]->mc)
 			nvme_ctrl_set_online(s->guest[i]->mc, false);
-		/* Let the medium finish what it has: acknowledged or not, nothing is cut in half. */
-		for (int n = 0; s->guest[i]->mc && !nvme_ctrl_is_quiet(s->guest[i]->mc) && n < 100000; n++)
-			poll_devices(s);
-	}
+	if (!s->guests)
+		return;
+	now = env_now_ns(s->env);
+	for (until = now + DRAIN_LIMIT_S * NS_PER_S; !all_quiet(s) && now < until; now = env_now_ns(s->env))
+		if (!poll_devices(s))
+			loop_wait(s->loop, now + NS_PER_MS);
+}
+
+static void stop_guests(struct serve *s)
+{
+	drain_guests(s);
 	for (unsigned i = 0; i < s->guests; i++) {
 		served_fini(s->guest[i]);
 		for (unsigned k = 0; k < s->guest[i]->ns_count; k++)

@@ -268,7 +268,7 @@ void shadow_got(struct ctrl *c, struct cmd *k, const struct nvme_cqe *e, uint64_
 		return;
 	if (!ctrl_judged(mc) || mc->leaving || !caught_up(mc) || !answer_seen(c, k) || !piece(c, mc, k)) {
 		shadow_forget(mc);
-		c->m->n.unjudged++;
+		c->m->n.unjudged += !nvme_migration_receive_ol(&k->sqe); /* the pieces behind it go with it */
 		return;
 	}
 	judge(&s);

@@ -201,8 +201,6 @@ void track_wrote(struct ctrl *mc, uint64_t at, uint64_t len, const struct wrote 
 	for (unsigned i = first ? first - 1 : 0; t && i < t->ranges && (t->range[i].at <= at || t->range[i].at - at < len); i++) {
 		uint64_t lo = MAX(at, t->range[i].at) - t->range[i].at, hi = MIN(at - t->range[i].at + len, t->range[i].len);
 
-		if (t->range[i].at > at)
-			hi = MIN(len - (t->range[i].at - at), t->range[i].len);
 		for (uint64_t off = round_down(lo, PAGE); off < hi && lo < hi; off += PAGE) {
 			any = true;
 			if (!wrote_page(mc, t->range[i].at + off, w)) {
@@ -236,10 +234,9 @@ static bool all_written(const struct cmd *k)
 	return k->exact && (k->sq ? k->sqe.opc == NVME_NVM_READ : k->sqe.opc == NVME_OP_IDENTIFY);
 }
 
-/* Page by page as the messages said; a command of more than we hold is left to the next suspension. */
-static void data_done(struct ctrl *mc, const struct cmd *k, const struct span *v, uint64_t *budget)
+static void data_done(struct ctrl *mc, const struct cmd *k, const struct span *v)
 {
-	for (uint64_t i = 0; i < pages_of(v->at, v->len) && *budget; i++, --*budget) {
+	for (uint64_t i = 0; i < pages_of(v->at, v->len); i++) {
 		struct page *p = pages_find(&mc->track->pages, round_down(v->at, PAGE) + i * PAGE);
 
 		if (p && !p->sure && p->cmd == k->uid)
@@ -250,15 +247,14 @@ static void data_done(struct ctrl *mc, const struct cmd *k, const struct span *v
 void track_completed(struct ctrl *mc, const struct cmd *k, bool ok)
 {
 	struct wrote w = { .what = PAGE_DATA, .uid = k->uid, .found = true };
-	uint64_t budget = 2 * MON_PAGES;
 
-	if (!mc->track || !ok || k->dir != 'C' || !k->bounded || !k->walked)
-		return;
+	if (!mc->track || !ok || k->dir != 'C' || !k->bounded || !k->walked || k->length > (uint64_t)MON_PAGES << MON_PAGE_SHIFT)
+		return; /* a command of more than we hold is left to the next suspension */
 	mc->m->clock++;
 	for (unsigned i = 0; i < k->spans; i++) {
 		/* Where messages do not tell when it was written it may be in any report since the command was given. */
 		if (mc->message)
-			data_done(mc, k, &k->span[i], &budget);
+			data_done(mc, k, &k->span[i]);
 		else if (all_written(k) && k->born > mc->track->taken)
 			track_wrote(mc, k->span[i].at, k->span[i].len, &w);
 	}

@@ -3,7 +3,7 @@
  */
 #include "verify/test.h"
 
-enum { S_WRITE_FAULT = 0x280, S_UNREAD = 0x281, FROM = 64, BLOCKS = 32, BAD = FROM + 13, BADS = 2, OLD = 1, NEW = 2 };
+enum { S_WRITE_FAULT = 0x280, FROM = 64, BLOCKS = 32, BAD = FROM + 13, BADS = 2, OLD = 1, NEW = 2 };
 static const struct dut_media unreadable = { BAD, BADS, .read = true }, unwritable = { BAD, BADS, .change = true },
 			      torn = { BAD, BADS, .change = true, .half = true };
 

@@ -6,6 +6,8 @@ const struct vgroup vgroups[] = {
 	{ "BA", "what migration rests on: registers, queues, admin commands", tests_ba },
 	{ "IO", "reads and writes", tests_io },
 	{ "SG", "data by SGLs", tests_sg },
+	{ "PI", "protection information", tests_pi },
+	{ "DB", "shadow doorbells", tests_db },
 	{ "FU", "fused commands", tests_fu },
 	{ "BE", "the edges of what migration rests on", tests_be },
 	{ "BQ", "queues that are not read, or were used before something is switched on", tests_bq },

@@ -186,6 +186,7 @@ def again_after_a_failure(rig):
     c = rig.migrate(rig.a, rig.b, *HANDOVER)
     until('B to stop', rig.b.serve.stopped)
     c.signal(signal.SIGINT)
+    until(lambda: 'A to undo it: %s' % rig.a.vm(), lambda: rig.a.vm().get('moving_out', {}).get('phase') != 'transfer')
     rig.b.serve.signal(signal.SIGCONT)
     need(c.wait() == 5, 'migrate ended with', c.p.returncode, c.text()[-1500:])
     need(settled(rig) is rig.a, 'the guest is not where it was')
