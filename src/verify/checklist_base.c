@@ -71,6 +71,8 @@
 	I("NVM21_5_2_5_02", "B-DB-2", SHALL, "Base 2.1 5.2.5", "The admin queue's doorbells have no shadows", NULL) \
 	I("NVM21_5_2_5_03", "B-DB-3", SHALL, "Base 2.1 5.2.5", "Buffers that are no whole pages, or not there => refused, and doorbells go on as they were", "Invalid Field, PRP Offset Invalid, Data Transfer Error") \
 	I("NVM21_5_2_5_04", "B-DB-4", SHALL, "Base 2.1 3.7.2", "A reset ends shadow doorbells", NULL) \
+	I("NVM21_8_1_15_01", "B-NC-1", SHALL, "Base 2.1 8.1.15", "A namespace of another size says so in Identify, takes what it can hold, and refuses what it cannot", NULL) \
+	I("NVM21_5_1_2_1_08", "B-NC-2", SHALL, "Base 2.1 5.1.2.1", "Attached Namespace Attribute Changed is told to whom it was switched on for and who has the namespace, and again only after the list was read", NULL) \
 	I("NVMCS13_RL_01", "B-RL-1", SHALL, "NVM CS 1.3 FID 28h", "A limit reads back as it was set; one that cannot be => refused", "Invalid Field, or Invalid Controller Identifier for a target that is not there") \
 	I("NVMCS13_RL_02", "B-RL-2", SHALL, "NVM CS 1.3 FID 28h", "Commands beyond a limit wait, and none fails", NULL) \
 	I("NVMCS13_RL_03", "B-RL-3", SHALL, "NVM CS 1.3 FID 28h", "A write counts by the ratio that was set", NULL) \

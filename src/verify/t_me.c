@@ -285,7 +285,7 @@ static void copy_there(struct vt *t)
 }
 static void deallocate(struct vt *t)
 {
-	vh_dsm(one(t), 1, ns(t)->nsid, (struct vspan[]){ { FROM, 4 }, { BAD - 2, 8 } }, 2, ST(S_OK, S_WRITE_FAULT));
+	vh_dsm(one(t), 1, ns(t)->nsid, (struct vspan[]){ { 4200, 4 }, { FROM, BLOCKS } }, 2, ST(S_OK, S_WRITE_FAULT));
 }
 
 /* What failed may have changed something: what it changed is in the log, and is called what it is (RING-21). */

@@ -36,6 +36,7 @@ struct vmem { uint8_t *p; uint64_t iova; uint32_t len; };
 
 struct vcq {
 	bool live, hold, ien;		/* hold: leave what is posted there; ien: interrupts enabled */
+	bool shadowed;			/* its head is told by memory: no doorbell (t_db.c) */
 	uint16_t qid, iv;
 	uint32_t size;			/* entries */
 	struct vmem m;
@@ -126,6 +127,7 @@ struct vt {
 	uint64_t caps;			/* the DUT's and what was discovered */
 	struct rng rng;
 	uint64_t seed;
+	struct { struct vctl *c; uint32_t nsid; uint64_t blocks; } sized;	/* a namespace that has another size; c NULL: none */
 	uint64_t cmd_ns, quiet_ns;	/* how long a command may take; how long to watch for what must not happen */
 	uint64_t deadline_ns;		/* of the test */
 	struct vcmd cmd[VT_CMDS];
@@ -219,6 +221,7 @@ void vt_learn_ns(struct vctl *, struct vns *);				/* again: its format has chang
 void vt_inject_on(struct vt *);						/* rules may be put into t->inj */
 void vt_inject_off(struct vt *);					/* the runner's, after each test */
 void vt_media(struct vctl *, uint32_t nsid, const struct dut_media *);	/* NULL: healthy again; so is everything after the test */
+void vt_resize(struct vctl *, uint32_t nsid, uint64_t blocks);		/* one namespace at a time; after the test it is as it was */
 
 /* ---- queues */
 unsigned vt_cq_make(struct vctl *, unsigned qid, uint32_t size, const uint16_t *want);	/* contiguous, interrupts on, vector qid */
