@@ -32,7 +32,7 @@ enum {
 					 * yet is better not read yet, the kernel has buffers enough */
 	OUT_RETREATS_MAX = 3,		/* stops taken back because too much was left, or the log overflowed */
 	OUT_RELINKS_MAX = 5,		/* new connections tried one after another without success */
-	OUT_BROKEN_ROUNDS = 4,		/* rounds lost to an overflow one after another before the guest is slowed down */
+	OUT_BROKEN_ROUNDS = 4,		/* rounds lost to an overflow before the guest is slowed down */
 	OUT_REC_TRIES_MAX = 100,	/* of writing `released`, 100 ms apart */
 	OUT_PUMP_MAX = 32		/* new pieces per poll: the guest's I/O shares our thread */
 };
@@ -141,6 +141,7 @@ struct move_out {
 	struct conv_rates rates;
 	uint64_t round_ns, round_link, last_remaining;
 	unsigned stuck, broken_rounds;
+	uint64_t log_began_ns, first_round_ns;	/* since the last overflow: when logging began again, how long the first whole round took */
 	bool promised;			/* the bound was said */
 	bool track_more;
 	unsigned track_asks;

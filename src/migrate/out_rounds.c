@@ -8,6 +8,7 @@
 #include "migrate/out.h"
 
 enum { RATE_SAMPLE_BYTES = 64 * 1024 };
+#define OUT_LOG_LASTS_NS (10 * NS_PER_S)
 #define STREAM_ROUND_NS (5 * NS_PER_MS)	/* while the VMM sends its memory, rounds that have nothing to send are not begun more often */
 
 static uint64_t link_bytes(const struct move_out *o) { return o->link_base + (o->link ? link_sent(o->link) : 0); }
@@ -108,7 +109,10 @@ static void decide(struct move_out *o, struct conv_out *out)
 	o->p.predicted_stop_ns = out->stop_ns;
 	o->p.eta_ns = out->eta_ns;
 	o->p.converges = out->converges;
-	o->stuck = out->shrank || out->act != CONV_GO_ON ? 0 : o->stuck + 1;
+	if (out->act != CONV_GO_ON || (out->shrank && in.last_remaining))
+		o->stuck = 0;
+	else
+		o->stuck += !out->shrank;
 	o->last_remaining = in.remaining;
 	if (out->act != CONV_STOP)
 		promise(o, &in);
@@ -192,19 +196,36 @@ static int overflow_policy(struct move_out *o)
 {
 	uint64_t limit;
 
+	o->log_began_ns = out_now(o);
+	o->first_round_ns = 0;
 	if (++o->broken_rounds < OUT_BROKEN_ROUNDS)
 		return 0;
 	if (o->broken_rounds >= 4 * OUT_BROKEN_ROUNDS)
-		return out_fail(o, -EOVERFLOW, "%s %u times without a whole round between%s", o->log_why, o->broken_rounds,
+		return out_fail(o, -EOVERFLOW, "%s %u times and the copy began anew each time%s", o->log_why, o->broken_rounds,
 				o->plan.no_throttle ? ": the guest changes blocks faster than the log of its changes can be read; allow throttling" :
 				" although the guest was slowed down");
 	if (o->plan.no_throttle || !o->rate_known || o->broken_rounds % OUT_BROKEN_ROUNDS)
 		return 0;
 	limit = o->limit ? MAX(o->limit / 4, MIB) : MAX((uint64_t)(o->rates.rate / 4), MIB);
-	out_event(o, "throttle", "%s %u times in a row: writes limited to %.1f MiB/s", o->log_why, o->broken_rounds, (double)limit / MIB);
+	out_event(o, "throttle", "%s %u times: writes limited to %.1f MiB/s", o->log_why, o->broken_rounds, (double)limit / MIB);
 	out_phase(o, MOVE_CONVERGE);
 	o->limit = limit;
 	return 1;
+}
+
+/* An overflow takes away what the rounds before it had reached; some whole rounds between two of them do not end the trouble, or a log that
+ * breaks now and then would keep the copy going for ever. It is over when the log has lasted long enough for the copy to have ended: rounds
+ * that shrink by a fifth each take five times what the first one took. */
+static void count_round(struct move_out *o)
+{
+	uint64_t lasts = out_now(o) - o->log_began_ns;
+
+	if (o->log_broken)
+		return;
+	if (!o->first_round_ns)
+		o->first_round_ns = MAX(lasts, 1u);
+	else if (lasts > OUT_LOG_LASTS_NS && lasts / 8 > o->first_round_ns)
+		o->broken_rounds = 0;
 }
 
 int out_precopy_run(struct move_out *o)
@@ -246,8 +267,7 @@ int out_precopy_run(struct move_out *o)
 		STEP_WAIT(o->at, o->sync_acked == o->sync_sent || o->stands);
 		if (o->stands)
 			break;
-		if (!o->log_broken)
-			o->broken_rounds = 0;
+		count_round(o);
 		decide(o, &out);
 		rc = act(o, &out);
 		if (rc)

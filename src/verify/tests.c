@@ -27,7 +27,6 @@ const struct vgroup vgroups[] = {
 	{ "XS", "every operation in every state", tests_xs },
 	{ "XC", "every cross of the coverage plan", tests_xc },
 	{ "E2E", "whole moves", tests_e2e },
-	{ "DB", "shadow doorbells", tests_db },
 	{ "RL", "rate limits", tests_rl },
 	{ "ME", "media that fail", tests_me },
 	{ "NC", "namespaces that change", tests_nc },

@@ -420,6 +420,32 @@ TEST(overflow_rescans)
 	guest_is_well(&w, 1);
 }
 
+/* Between two overflows there is a whole round each time, and never an end in sight: that cannot go on for ever. */
+TEST(overflows_now_and_then_end_the_move)
+{
+	WORLD(w, .net = { .delay_min_ns = 20000, .delay_max_ns = 60000, .bytes_per_s = 40 << 20 }, .blocks = 65536, .guest = { .area_bytes = 16 << 20, .rate = 20 << 20, .max_blocks = 1, .depth = 32, .weight = { [GUEST_WRITE] = 1 } });
+	struct move_plan p = plan_to('b');
+	unsigned n = 0, round;
+	uint64_t done;
+
+	p.no_throttle = true;
+	p.downtime_ns = 1;
+	world_move(&w, 0, &p);
+	for (; n < 40 && !out_over(&w); n++) {
+		round = move_out_progress(w.out)->round;
+		world_until(&w, out_over(&w) || move_out_progress(w.out)->round >= round + 3);
+		guest_set_rate(&w.s[0].vm.h, 0);
+		done = guest_stats(&w.s[0].vm.h)->done[GUEST_WRITE];
+		w.out_stalled = !out_over(&w);
+		world_until(&w, guest_stats(&w.s[0].vm.h)->done[GUEST_WRITE] > done + 6000);
+		w.out_stalled = false;
+		guest_set_rate(&w.s[0].vm.h, 20 * MIB);
+	}
+	EXPECT_EQ(out_rc(&w), -EOVERFLOW);
+	EXPECT_EQ(move_out_progress(w.out)->overflows, 15);	/* begun anew; the next ends it */
+	guest_is_well(&w, 0);
+}
+
 /* It fills at the worst moment, while the guest is being stopped: the guest goes on here, everything is looked at, and the move ends. */
 TEST(overflow_in_stop_retreats)
 {
