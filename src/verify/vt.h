@@ -105,6 +105,7 @@ struct vctl {
 	struct vbell { unsigned index; uint32_t val; unsigned turns; bool behind; } bell[16];	/* held back on purpose */
 	unsigned bells;
 	unsigned reds;
+	struct vguard *guard;		/* vt_guard.c; NULL: memory is not looked at */
 };
 
 enum vt_verdict { VT_PASS, VT_FAIL, VT_ERROR, VT_SKIP, VT_XFAIL, VT_XPASS, VT_VERDICTS };
@@ -139,6 +140,7 @@ struct vt {
 	enum vt_verdict verdict;
 	char why[1024];
 	struct vt_wrong { bool set; char text[300]; } wrong;	/* the status that was wrong, for signature.c */
+	bool guard_all;			/* all memory is looked at around each command, not a part of it */
 	bool lost;			/* the DUT does not answer any more */
 	struct vt_reading reading[VT_READINGS];
 	unsigned readings;

@@ -120,7 +120,7 @@ static void note(struct vt *t, const struct vctl *c, unsigned qid, const struct 
 	t->sequence = h;
 }
 
-struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
+static struct vcmd *queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const struct vmem *exact, uint32_t len, const uint16_t *want)
 {
 	struct vsq *q = &c->sq[qid];
 	struct vcmd *k = slot(c->t);
@@ -138,6 +138,7 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	k->sent_ns = vt_now_ns();
 	note(c->t, c, qid, s);
 	put = vt_inject_sqe(c, k, &twice);
+	vt_guard_sent(c, k, exact, len);
 	if (put)
 		put_sqe(q, &k->sqe);
 	c->t->submitted++;
@@ -148,6 +149,11 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	if (put && twice)
 		put_twin(c, q, k);
 	return k;
+}
+
+struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
+{
+	return queue(c, qid, s, NULL, 0, want);
 }
 
 void vt_ring(struct vctl *c, unsigned qid)
@@ -212,6 +218,7 @@ static void match(struct vctl *c, struct vcq *q, const struct nvme_cqe *e)
 	free_slots(c, sqid, le16_get(e->sqhd));
 	k->cqe = *e;
 	k->done = true;
+	vt_guard_done(c, k);
 	k->order = ++c->t->order;
 	c->t->completed++;
 	judge(c->t, k);
@@ -346,11 +353,21 @@ static unsigned pass(struct vctl *c, unsigned qid, const struct nvme_sqe *s, voi
 	return nvme_cqe_status(&k->cqe);
 }
 
+/* While we wait for it nobody but devices writes our memory. */
+static unsigned alone(struct vctl *c, unsigned qid, struct vcmd *k)
+{
+	vt_guard_before(c->t, k);
+	vt_ring(c, qid);
+	vt_wait(c->t, k);
+	vt_guard_after(c->t, k);
+	return vt_finish(c->t, k);
+}
+
 unsigned vt_do(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
 {
 	if (!c->port)
 		return pass(c, qid, s, NULL, 0, want);
-	return vt_finish(c->t, vt_send(c, qid, s, want));
+	return alone(c, qid, queue(c, qid, s, NULL, 0, want));
 }
 
 unsigned vt_do_data(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const struct vmem *m, uint32_t len, const uint16_t *want)
@@ -360,7 +377,7 @@ unsigned vt_do_data(struct vctl *c, unsigned qid, const struct nvme_sqe *s, cons
 	if (!c->port)
 		return pass(c, qid, s, m->p, len, want);
 	vt_data(c, &with, m, len);
-	return vt_finish(c->t, vt_send(c, qid, &with, want));
+	return alone(c, qid, queue(c, qid, &with, m, len, want));
 }
 
 static bool never(void *ctx) { (void)ctx; return false; }

@@ -54,7 +54,7 @@ static int map(struct vctl *c, uint64_t iova, struct err *err)
 	if (rc)
 		return err_set(err, rc, "%s: the controller does not take memory: %s", c->dut->name, strerror(-rc));
 	c->mapped = true;
-	return 0;
+	return vt_guard_open(c) ? err_set(err, -ENOMEM, "no memory for tests") : 0;
 }
 
 /* Bus master, or it may not reach memory; MSI-X, or it may not interrupt. */
@@ -261,6 +261,7 @@ static void reset_all(struct vt *t)
 			if (!c->port || (pass == 0) != c->mmc)
 				continue;
 			vt_disable(c);
+			vt_guard_taken(c);
 			c->used = 0;
 			c->reds = 0;
 			c->acq.len = c->asq.len = 0;
@@ -274,6 +275,7 @@ void vt_fresh(struct vt *t) { reset_all(t); }
 bool vt_bring_up(struct vt *t, struct err *err)
 {
 	t->deadline_ns = vt_now_ns() + 20000000000ull;
+	vt_guard_fresh(t);
 	for (volatile unsigned attempt = 0; attempt < 2 && !t->lost; attempt++) {
 		if (!setjmp(t->out)) {
 			if (attempt)
@@ -375,6 +377,7 @@ void vt_close(struct vt *t)
 				t->dut->pump(t->dut->ctx);
 			c->port->ops->dma_unmap(c->port, c->iova, c->bytes);
 		}
+		vt_guard_close(c);
 		if (c->mem && c->port)
 			munmap(c->mem, c->bytes);
 		else
