@@ -18,6 +18,7 @@ void cmd_free(struct cmd *k)
 	free(k->lists);
 	free(k->meta);
 	free(k->data);
+	guard_free(k);
 	free(k);
 }
 
@@ -40,6 +41,7 @@ void cmd_ended(struct ctrl *c, struct msq *q, struct cmd *k, uint32_t status)
 	c->cmds_out--;
 	free(k->data);
 	k->data = NULL;
+	guard_end(c, k);
 	list_push(&c->done, &k->link);
 	if (++c->done_count > MON_DONE) {
 		c->done_count--;
@@ -160,5 +162,6 @@ void cmd_seen(struct ctrl *c, struct msq *q, uint32_t index, const struct nvme_s
 		cmd_load(c, k);
 		cmd_data_recs(c, k, k->exact ? "" : "at most");
 	}
+	guard_lend(c, q, k);
 	done_submitted(c, k);
 }

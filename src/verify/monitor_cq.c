@@ -135,6 +135,7 @@ void cq_entry(struct ctrl *c, struct mcq *q, const struct nvme_cqe *e)
 		judge_unknown(c, sq, sqid, cid, uid);
 		return;
 	}
+	guard_done(c, k);
 	if (k->dir == 'C' && !nvme_cqe_status(e))
 		cmd_data_recs(c, k, k->exact ? "" : "at most");
 	done_effects(c, k, e);
