@@ -29,7 +29,7 @@ const struct opt verify_monitor_opts[] = {
 	OPT(T, shared, "shared", 0, OPT_STR, "N[,N]", "sockets (the first is 0) that stay out of message mode, for servers that need their memory"),
 	OPT(T, cntlid, "cntlid", 0, OPT_STR, "ID[,ID]", "the controllers' CNTLIDs, if no Identify Controller will pass to tell"),
 	OPT(T, keep_mmap, "keep-mmap", 0, OPT_FLAG, NULL, "let clients map doorbells; they are then not seen"),
-	OPT(T, guard, "guard", 0, OPT_STR, "WHAT", "shared mode: compare what commands lend for reading: off, lists, or all (data too: for hosts that do not touch it before they ring)", .dflt = "lists"),
+	OPT(T, guard, "guard", 0, OPT_STR, "WHAT", "shared mode: compare what commands lend for reading: off, lists, or all (data too: for hosts that do not touch it before they ring, as the suite)", .dflt = "lists"),
 	OPT(T, max, "max-bytes", 0, OPT_BYTES, "BYTES", "of the record; then it ends, the monitor goes on"),
 	OPT(T, seed, "seed", 0, OPT_NUM, "N", "goes into the record"),
 	OPT(T, inject, "inject", 0, OPT_STR, "FAULT[,FAULT]", "message:ACTION:N, one message in N: drop, delay, duplicate, corrupt, reorder, cut, kill (--seed decides)"),

@@ -67,7 +67,7 @@ extern const struct monitor_rule_row monitor_rules[RULE_COUNT];
 struct monitor;
 struct inj;
 /* How much is compared in shared mode (monitor_guard.c). ALL is for hosts that leave a command's data alone until they have rung their
- * completion queue's doorbell: our verifier and our guest do, an operating system does not. */
+ * completion queue's doorbell: our verifier does, an operating system does not. */
 enum monitor_guard { MONITOR_GUARD_LISTS, MONITOR_GUARD_OFF, MONITOR_GUARD_ALL };
 struct monitor_cfg {
 	struct env *env;			/* the clock; used until monitor_free */
