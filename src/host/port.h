@@ -29,6 +29,8 @@ struct port_ops {
 	bool (*poll)(struct port *);
 	int (*reset)(struct port *);	/* function level reset */
 	void (*close)(struct port *);
+	/* As dma_map, where the device may only read, or only write. NULL: this way to a controller knows no rights. */
+	int (*dma_map_as)(struct port *, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off, bool read, bool write);
 };
 
 #endif

@@ -46,7 +46,8 @@ enum { DUT_CTRLS = 8 };
 	C(SGL, "sgl", "SGLS: no SGLs")                                                                         \
 	C(BUCKET, "bucket", "SGLS bit 16: no bit buckets")                                                     \
 	C(FUSES, "fuses", "FUSES: Compare and Write cannot be fused")                                                 \
-	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")
+	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")         \
+	C(RIGHTS, "rights", "the back end cannot give memory that may only be read or only be written")
 #define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
 enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
 _Static_assert(DUT_CAP_COUNT <= 63, "a store keeps them in a signed number of 64 bits");

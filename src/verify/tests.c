@@ -8,6 +8,7 @@ const struct vgroup vgroups[] = {
 	{ "SG", "data by SGLs", tests_sg },
 	{ "FU", "fused commands", tests_fu },
 	{ "BE", "the edges of what migration rests on", tests_be },
+	{ "MP", "memory that may only be read, or only be written", tests_mp },
 	{ "ID", "discovery", tests_id },
 	{ "CQ", "controller data queues", tests_cq },
 	{ "FT", "feature 21h and events", tests_ft },

@@ -105,6 +105,8 @@ struct vctl {
 	struct vbell { unsigned index; uint32_t val; unsigned turns; bool behind; } bell[16];	/* held back on purpose */
 	unsigned bells;
 	unsigned reds;
+	struct { struct vmem m; int fd; } other[6];	/* memory with other rights, mapped beside mem */
+	unsigned others;
 	struct vguard *guard;		/* vt_guard.c; NULL: memory is not looked at */
 };
 
@@ -175,6 +177,9 @@ void vt_trace(struct vt *, const char *fmt, ...) __attribute__((format(printf, 2
 
 /* ---- memory */
 struct vmem vt_mem(struct vctl *, uint32_t bytes);			/* zeroed */
+/* Whole pages that the controller may only read, or only write, or neither (NEED: DUT_RIGHTS). Zeroed; the runner takes them back. Not
+ * looked at for what is written there: it must be the test's business. */
+struct vmem vt_mem_as(struct vctl *, uint32_t bytes, bool read, bool write);
 /* What was taken since the mark is free again (after a look at its guard pages): for tests that loop. */
 struct vmark { uint64_t used; unsigned reds; };
 static inline struct vmark vt_mark(const struct vctl *c) { return (struct vmark){ c->used, c->reds }; }

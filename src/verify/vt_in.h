@@ -4,6 +4,7 @@
 
 #include "verify/vt.h"
 
+void vt_others_free(struct vctl *, bool unmap);	/* memory of vt_mem_as */
 void vt_down(struct vctl *);			/* queues and commands are gone, on our side */
 bool vt_reap(struct vctl *);			/* takes what has completed */
 const char *vt_set_text(const uint16_t *set, char *buf, size_t cap);
