@@ -52,7 +52,7 @@ struct vsq {
 	uint16_t tail, rung;		/* next slot to fill; as last told to the controller */
 	uint16_t head;			/* as last told by a CQE */
 	uint16_t next_cid;
-	uint64_t fetched;		/* advances of head seen */
+	uint64_t put, passed;		/* entries, counted for ever: into the queue; by its head, as far as we know */
 };
 
 struct vctl;
@@ -61,7 +61,7 @@ struct vcmd {
 	bool stray;			/* nobody waits for it: it is forgotten when it completes */
 	struct vcmd *twin;		/* the same, sent again by a fault: its buffer is busy until twin->used goes */
 	struct vctl *c;
-	uint16_t qid, cid;
+	uint16_t qid, cid, slot;	/* slot: of its entry in the queue */
 	struct nvme_sqe sqe;
 	struct nvme_cqe cqe;
 	uint16_t want[16];		/* a copy: the set may live shorter than the command */
@@ -69,6 +69,7 @@ struct vcmd {
 	int8_t op;			/* enum vop, -1 none of ours; and the target's state when it was sent */
 	uint8_t mstate;
 	uint16_t odd, target;		/* of cover_see.c: the one wrong field; CNTLID */
+	uint64_t nth;			/* entry of its queue, counted for ever */
 	uint64_t sent_ns, order;	/* order: of completion, run wide */
 };
 

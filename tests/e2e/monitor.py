@@ -388,7 +388,7 @@ PROVOKED = {
 }
 # Whole moves and random sequences take minutes through a monitor: FERRY_E2E=full has them.
 LONG = ('E2E', 'RN')
-GROUPS = 'BA,IO,ID,CQ,FT,TS,TM,TR,SU,RS,MR,ST,LA,RE,XS' + (',' + ','.join(LONG) if os.environ.get('FERRY_E2E') == 'full' else '')
+GROUPS = 'BA,IO,MP,ID,CQ,FT,TS,TM,TR,SU,RS,MR,ST,LA,RE,XS' + (',' + ','.join(LONG) if os.environ.get('FERRY_E2E') == 'full' else '')
 
 
 def findings(record, tests):
