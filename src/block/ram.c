@@ -1,8 +1,9 @@
 /* Blocks in memory: one sparse private mapping, and a bitmap of the granules that ever got data.
  *
  * Called from the device thread. Every request is done inside submit, without allocation, and without a system call
- * except for large deallocations. A granule whose bit is clear is all zeroes in the mapping too, so a write to a part of
- * it needs no preparation; reads of it do not touch the mapping, so that scanning an empty disk takes no memory.
+ * except for large deallocations and for large writes to pages never used. A granule whose bit is clear is all zeroes in the
+ * mapping too, so a write to a part of it needs no preparation; reads of it do not touch the mapping, so that scanning an
+ * empty disk takes no memory.
  */
 #include "block/block.h"
 
@@ -18,6 +19,7 @@ enum {
 	GRANULE = 1 << GRANULE_SHIFT,
 	CACHE_LINE = 64,
 	HINT_MAX = 32 * CACHE_LINE,	/* bytes of a range; measured: half as much and twice as much are slower */
+	TAKE_MIN = 32 * 1024,		/* bytes; below this the call costs what it saves */
 	GIVE_BACK_MIN = 64 * 1024,	/* bytes; below this zeroing is cheaper than the call that gives pages back */
 };
 
@@ -81,6 +83,15 @@ static void read_piece(struct ram *r, uint64_t off, uint8_t *to, size_t n)
 	}
 }
 
+/* Memory for a large write at once: page faults one by one cost twice what the copy does. Where that fails, they do it. */
+static void take_pages(struct ram *r, uint64_t off, size_t n)
+{
+	uint64_t from = round_down(off, GRANULE), end = round_up(off + n, GRANULE);
+
+	if (n >= TAKE_MIN && bits_find(r, from >> GRANULE_SHIFT, end >> GRANULE_SHIFT, false) < end >> GRANULE_SHIFT)
+		madvise(r->data + from, end - from, MADV_POPULATE_WRITE);
+}
+
 static int ram_copy(struct ram *r, const struct blk_io *io, uint64_t off, uint64_t len)
 {
 	struct iov_pos pos = iov_start(io->iov, io->iovcnt);
@@ -92,10 +103,12 @@ static int ram_copy(struct ram *r, const struct blk_io *io, uint64_t off, uint64
 		n = iov_next(&pos, end - at, &p);
 		if (!n)
 			break;
-		if (io->op == BLK_READ)
+		if (io->op == BLK_READ) {
 			read_piece(r, at, p, n);
-		else
-			memcpy(r->data + at, p, n);
+			continue;
+		}
+		take_pages(r, at, n);
+		memcpy(r->data + at, p, n);
 	}
 	if (io->op == BLK_WRITE && at > off)
 		bits_put(r, off >> GRANULE_SHIFT, (at + GRANULE - 1) >> GRANULE_SHIFT, true);

@@ -194,6 +194,7 @@ static int take_vm(struct reader *r, const struct key *k, struct cfg_guest *g, c
 	static const struct { const char *word; enum cfg_vm kind; } kinds[] = { { "embedded:", CFG_VM_EMBEDDED }, { "qemu:", CFG_VM_QEMU } };
 
 	g->vm_kind = CFG_VM_NONE;
+	g->vm_said = true;
 	if (!strcmp(v, "none"))
 		return 1;
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {

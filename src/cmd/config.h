@@ -50,6 +50,7 @@ struct cfg_guest {
 	bool arrives;			/* starts its life elsewhere: never owner by a first start here */
 	char socket[CFG_PATH_MAX];	/* default: run_dir/NAME.sock */
 	enum cfg_vm vm_kind;
+	bool vm_said;			/* vm=none is something else than no vm= */
 	char vm[CFG_PATH_MAX];		/* path of the embedded guest's control socket, or QEMU's monitor; "": no VM */
 	uint64_t memory, cpus;		/* vm=qemu, from here on: what `ferry vm run` says to QEMU */
 	char machine[CFG_NAME_MAX], qemu[CFG_PATH_MAX], qemu_args[256];

@@ -130,6 +130,8 @@ static void advice(const struct served *g, char *text, size_t cap)
 		snprintf(text, cap, "runs here; its namespace %u is being resized", g->resize.n->guest_nsid);
 	else if (j->own == OWN_OWNER)
 		snprintf(text, cap, "runs here");
+	else if (g->cfg && !g->cfg->arrives)
+		snprintf(text, cap, "not here: a move to here came to nothing once, so it is taken to live elsewhere; it can come by a move");
 	else
 		snprintf(text, cap, "not here");
 }
@@ -263,6 +265,10 @@ static int may_move(struct served *g, const char *name, struct err *err)
 		return err_set(err, -EPERM, "guest %s is not run here (%s, epoch %" PRIu64 "): move it from where it runs%s%s", name,
 			       own_name(g->journal.own), g->journal.epoch, g->journal.peer[0] ? ", perhaps " : "",
 			       g->journal.peer);
+	/* Its memory would stay here and its controller go: a VM that is merely attached, and of which we were told nothing, dies of it. */
+	if (g->cfg && !g->cfg->vm_said && g->sock && vuser_server_attached(g->sock))
+		return err_set(err, -EPERM, "a VM is attached to guest %s, but its section of the configuration does not say which: it could not be "
+			       "stopped and its memory not moved. Put vm=embedded:PATH or vm=qemu:PATH there (or vm=none, and move it yourself)", name);
 	return 0;
 }
 
@@ -321,6 +327,18 @@ static void method_watch(void *ctx, struct rpc_call *call, json_object *params)
 	rpc_reply(call, json_object_new_string("watching"));
 }
 
+static void resolve_lost(struct rpc_call *call, struct served *g, bool here)
+{
+	struct err err = { "" };
+	int rc = store_resolve(g, here, &err);
+
+	log_warn("guest %s, whose ownership record was lost, resolved by hand: runs %s", g->name, here ? "here" : "there");
+	if (rc)
+		rpc_fail(call, control_code(rc), "%s", err.text);
+	else
+		rpc_reply(call, json_object_new_string(own_name(g->journal.own)));
+}
+
 static void method_resolve(void *ctx, struct rpc_call *call, json_object *params)
 {
 	struct serve *s = ctx;
@@ -335,7 +353,7 @@ static void method_resolve(void *ctx, struct rpc_call *call, json_object *params
 		rpc_fail(call, RPC_PARAMS, "runs is here or there");
 		return;
 	}
-	if (!g || g->journal.own != OWN_HANDED) {
+	if (!g || (g->journal.own != OWN_HANDED && !g->lost)) {
 		rpc_fail(call, RPC_EXIT - EXIT_FERRY_REFUSED, "guest '%s' is not in doubt here (%s)", name,
 			 g ? own_name(g->journal.own) : "unknown");
 		return;
@@ -343,7 +361,11 @@ static void method_resolve(void *ctx, struct rpc_call *call, json_object *params
 	if (!flag_param(params, "force")) {
 		rpc_fail(call, RPC_EXIT - EXIT_FERRY_REFUSED,
 			 "if this is untrue two servers run guest %s and its data is lost: look at %s first, then use --force", name,
-			 g->journal.peer);
+			 g->lost ? "every server it can be on" : g->journal.peer);
+		return;
+	}
+	if (g->lost) {
+		resolve_lost(call, g, here);
 		return;
 	}
 	if (g->out) { /* undone, or cleaned up, as if the target had said it */

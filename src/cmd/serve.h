@@ -52,6 +52,7 @@ struct served {
 	const struct cfg_guest *cfg;	/* NULL: it arrived by a move */
 	struct journal journal;
 	char trouble[300];		/* why it is not served though it should be; "" none */
+	bool lost;			/* the trouble: its ownership record is damaged or gone. A person can say what was in it */
 	unsigned ns_count;
 	struct served_ns ns[MOVE_NS_MAX];
 	struct nvme_ctrl *mc;		/* NULL: not served */
@@ -128,6 +129,7 @@ int store_load(struct serve *, struct err *);	/* fills guests from the record an
 int store_save(struct serve *);			/* durable */
 int store_shared(struct served *, bool shared);	/* of all its namespaces; durable, 0 or -errno */
 int store_start(struct serve *, struct err *);	/* reads the journals and does what they say */
+int store_resolve(struct served *, bool here, struct err *);	/* the record of one that is lost, made anew and followed */
 
 /* ---- site.c */
 void site_init(struct serve *);

@@ -24,6 +24,7 @@ struct served *served_add(struct serve *s, const char *name, struct err *err)
 {
 	struct err mine = { "" };
 	struct served *g;
+	int rc;
 
 	if (s->guests == SERVED_MAX || !config_name_ok(name)) {
 		err_set(err, -ENOSPC, "guest '%s': %s", name,
@@ -37,8 +38,10 @@ struct served *served_add(struct serve *s, const char *name, struct err *err)
 	}
 	g->s = s;
 	snprintf(g->name, sizeof(g->name), "%s", name);
-	if (journal_load(&g->journal, s->env, name, &mine))
+	rc = journal_load(&g->journal, s->env, name, &mine);
+	if (rc)
 		snprintf(g->trouble, sizeof(g->trouble), "%.290s", mine.text);
+	g->lost = rc == -EBADMSG;
 	s->guest[s->guests++] = g;
 	return g;
 }

@@ -103,6 +103,11 @@ int cmd_status(const struct command *self, void *vals, int argc, char **argv)
 	if (code)
 		return code;
 	list = json_get(r, "guests");
+	if (!json_object_is_type(list, json_type_array)) {
+		fprintf(stderr, "ferry: what answers at %s is no ferry server, or another version\n", cli_control(v->control));
+		json_object_put(r);
+		return EXIT_FERRY_UNREACHABLE;
+	}
 	if (v->json) {
 		cli_print_json(r);
 	} else {
@@ -146,7 +151,7 @@ static int simple(const char *control, const char *method, json_object *params)
 	int code = rpc_call_once(cli_control(control), method, params, &r);
 
 	if (!code)
-		puts(json_object_get_string(r));
+		puts(r ? json_object_get_string(r) : "");
 	json_object_put(r);
 	return code;
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -62,6 +63,7 @@ int store_save(struct serve *s)
 		for (unsigned k = 0; k < s->guest[i]->ns_count; k++)
 			json_object_array_add(list, ns_record(&s->guest[i]->ns[k]));
 		json_object_object_add(g, "namespaces", list);
+		json_object_object_add(g, "journal", json_object_new_boolean(s->guest[i]->journal.epoch != 0));
 		json_object_object_add(all, s->guest[i]->name, g);
 	}
 	text = json_object_to_json_string_length(top, JSON_C_TO_STRING_PRETTY, &n);
@@ -103,6 +105,21 @@ static bool ns_from_record(json_object *o, struct served_ns *n)
 	       hex_get(json_str(o, "uuid"), n->ids.uuid, 16);
 }
 
+/* A guest that has had an ownership record and has none now is not a new guest: to start it could make it run twice, and to take its data for
+ * what a move to here left behind would destroy it. What is in a pool came by a move, and that begins with the ownership record. */
+static void miss_journal(struct served *g, json_object *rec)
+{
+	bool had = json_object_get_boolean(json_get(rec, "journal"));
+
+	for (unsigned i = 0; i < g->ns_count; i++)
+		had |= g->ns[i].pool;
+	if (!had || g->trouble[0] || g->journal.epoch)
+		return;
+	snprintf(g->trouble, sizeof(g->trouble), "its ownership record (guest-%s.journal) is gone: nobody runs it here. Put it back, or find out on "
+		 "the other server who owns it ('ferry status'), then use 'ferry resolve'", g->name);
+	g->lost = true;
+}
+
 static int guest_from_record(struct serve *s, const char *name, json_object *rec, struct err *err)
 {
 	json_object *list = json_get(rec, "namespaces");
@@ -116,6 +133,7 @@ static int guest_from_record(struct serve *s, const char *name, json_object *rec
 		if (!ns_from_record(json_object_array_get_idx(list, i), &g->ns[g->ns_count++]))
 			return err_set(err, -EBADMSG, "the record %s/%s is damaged at guest %s; restore it from a copy: without it "
 				       "the guest's data cannot be found", s->cfg.server.state_dir, record_name, name);
+	miss_journal(g, rec);
 	return 0;
 }
 
@@ -296,12 +314,41 @@ static int save_at_start(struct serve *s, struct err *err)
 	return rc ? err_set(err, rc, "cannot write %s/%s: %s", s->cfg.server.state_dir, record_name, strerror(-rc)) : 0;
 }
 
+static bool all_begun(const struct serve *s)
+{
+	for (unsigned i = 0; i < s->guests; i++)
+		if (s->guest[i]->ns_count && !s->guest[i]->journal.epoch)
+			return false;
+	return true;
+}
+
 int store_start(struct serve *s, struct err *err)
 {
-	bool known = sizes_known(s);
+	bool known = sizes_known(s) && all_begun(s);
 	int rc = save_at_start(s, err); /* identities first: a guest must see the same ones after the next restart */
 
 	for (unsigned i = 0; !rc && i < s->guests; i++)
 		start_one(s->guest[i]);
-	return rc || known ? rc : save_at_start(s, err); /* the files have been looked at */
+	return rc || known ? rc : save_at_start(s, err); /* the files have been looked at, first starts have their journals */
+}
+
+/* An epoch above every one that its moves can have had, so that a move from here is refused nowhere; elsewhere it has at least 1, and may
+ * come back with any. */
+int store_resolve(struct served *g, bool here, struct err *err)
+{
+	time_t now = time(NULL);
+	int rc;
+
+	if (here && !g->ns_count)
+		return err_set(err, -ENOENT, "there is nothing of guest %s here that could be run", g->name);
+	rc = journal_set(&g->journal, here ? OWN_OWNER : OWN_RELEASED, here ? (uint64_t)MAX(now, 1) : 1, NULL, "",
+			 here ? "resolved by hand, its record was lost: runs here" : "resolved by hand, its record was lost: runs elsewhere");
+	if (rc)
+		return err_set(err, rc, "cannot write its journal in %s: %s", g->s->cfg.server.state_dir, strerror(-rc));
+	g->lost = false;
+	g->trouble[0] = '\0';
+	start_one(g);
+	if (store_save(g->s))
+		log_warn("cannot write the record of guests in %s", g->s->cfg.server.state_dir);
+	return g->trouble[0] ? err_set(err, -EIO, "it is %s now, but not served: %s", own_name(g->journal.own), g->trouble) : 0;
 }

@@ -14,7 +14,8 @@ static const char about_status[] =
 	"Ends with code 4 if a guest shown is in doubt.";
 static const char about_resolve[] =
 	"For a guest in doubt whose target server will never answer again (it burnt down): tells this server what happened there.\n"
-	"Saying something untrue makes two servers run one guest and destroys its data, so --force is needed.";
+	"Also for a guest whose ownership record (state_dir/guest-NAME.journal) is damaged or gone. Saying something untrue makes two servers\n"
+	"run one guest and destroys its data, so --force is needed.";
 static const char about_resize[] =
 	"Gives namespace NSID (1, 2, ... as the guest counts them) of a GUEST that runs here another SIZE, while it runs. Larger: the file\n"
 	"grows (sparse), a block device must have been made larger before; the guest gets NVMe's notice of a changed namespace and sees\n"

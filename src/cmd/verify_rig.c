@@ -12,7 +12,7 @@
 #include "host/port_loop.h"
 #include "verify/inject.h"
 
-enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000, FAR_QUEUES = 4, FAR_BLOCKS = 8192, FAR_NSID = 50, MEMS = 8 };
+enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000, FAR_QUEUES = 4, FAR_BLOCKS = 8192, FAR_NSID = 50, ALWAYS = 1000000, MEMS = 8 };
 
 struct vrig_side {
 	struct vrig *rig;
@@ -26,6 +26,9 @@ struct vrig_side {
 	struct { uint8_t *p; uint64_t iova, bytes; } mem[MEMS];
 	struct list held;		/* of struct access */
 };
+struct vrig_ns { struct nvme_ns *ns; struct blk *error; };
+struct vrig_at { const struct nvme_ctrl *ctrl; uint32_t nsid; struct blk *error; };	/* which medium a controller knows under which number */
+enum { ATTACHED = 64 };
 struct vrig {
 	struct loop *loop;
 	struct env *env;
@@ -33,6 +36,8 @@ struct vrig {
 	struct vrig_side side[DUT_CTRLS];
 	unsigned sides;
 	struct dut *dut;
+	struct vrig_at at[ATTACHED];
+	unsigned ats;
 	uint64_t turn;
 };
 static struct vrig *rig_of_dut; /* a dut_ctrl has no place for a context; there is one rig per process */
@@ -350,12 +355,46 @@ static struct blk *late_open(struct blk *below, uint64_t seed, struct err *err)
 
 /* ---- the subsystem */
 
-static struct nvme_ns *add_ns(struct nvme_subsys *ss, uint32_t nsid, uint64_t blocks, struct err *err)
+/* The medium can be made to fail, behind what makes it late. ns NULL: it could not be made. */
+static struct vrig_ns add_ns(struct nvme_subsys *ss, uint32_t nsid, uint64_t blocks, struct err *err)
 {
 	struct nvme_ns_ids ids = { .nguid = { 0xfe, 0x44, 0x79, (uint8_t)nsid }, .uuid = { 0xaa, (uint8_t)nsid } };
-	struct blk *b = late_open(blk_ram_open(BLOCK, blocks, err), nsid, err);
+	struct blk *ram = blk_ram_open(BLOCK, blocks, err), *error = ram ? blk_error_open(ram, &(struct blk_error_cfg){ .rc = -EIO }, err) : NULL;
+	struct blk *b = late_open(error, nsid, err);
 
-	return b ? nvme_ns_add(ss, nsid, b, &ids, err) : NULL;
+	return (struct vrig_ns){ b ? nvme_ns_add(ss, nsid, b, &ids, err) : NULL, error };
+}
+
+static int attach(struct vrig *r, struct nvme_ctrl *c, uint32_t nsid, const struct vrig_ns *n)
+{
+	if (!n->ns || r->ats == ATTACHED)
+		return -ENOMEM;
+	r->at[r->ats++] = (struct vrig_at){ c, nsid, n->error };
+	return nvme_ctrl_attach(c, nsid, n->ns);
+}
+
+static int media(struct dut *d, unsigned ctrl, uint32_t nsid, const struct dut_media *m)
+{
+	struct vrig *r = rig_of_dut; /* who stands between pump and us may have its own in d->ctx */
+
+	(void)d;
+	for (unsigned i = 0; i < r->ats; i++) {
+		struct blk_error_cfg *c = blk_error_cfg(r->at[i].error);
+
+		if (ctrl >= r->sides || r->at[i].ctrl != r->side[ctrl].ctrl || r->at[i].nsid != nsid)
+			continue;
+		*c = (struct blk_error_cfg){ .rc = -EIO };
+		if (m) {
+			c->lba = m->slba;
+			c->nlb = m->nlb;
+			c->half_done = m->half;
+			c->per_million[BLK_READ] = m->read ? ALWAYS : 0;
+			c->per_million[BLK_WRITE] = c->per_million[BLK_ZERO] = c->per_million[BLK_DEALLOC] = m->change ? ALWAYS : 0;
+			c->per_million[BLK_FLUSH] = m->flush ? ALWAYS : 0;
+		}
+		return 0;
+	}
+	return -ENOENT;
 }
 
 static int add_side(struct vrig *r, struct dut *d, struct nvme_subsys *ss, bool mmc, bool by_message, struct err *err)
@@ -382,19 +421,19 @@ static int add_side(struct vrig *r, struct dut *d, struct nvme_subsys *ss, bool 
 /* Every MC has a namespace of its own under NSID 1 and shares the one it knows as 2; the MMC sees all, under other numbers. */
 static int add_namespaces(struct vrig *r, unsigned first, struct err *err) /* first: of the MCs */
 {
-	struct nvme_ns *shared = add_ns(r->ss, 100, BLOCKS, err);
-	int rc = shared ? 0 : -ENOMEM;
+	struct vrig_ns shared = add_ns(r->ss, 100, BLOCKS, err);
+	int rc = shared.ns ? 0 : -ENOMEM;
 
 	for (unsigned k = 0; !rc && k < first; k++)
-		rc = nvme_ctrl_attach(r->side[k].ctrl, 100, shared);
+		rc = attach(r, r->side[k].ctrl, 100, &shared);
 	for (unsigned i = first; !rc && i < r->sides; i++) {
-		struct nvme_ns *own = add_ns(r->ss, 10 + i, BLOCKS, err);
+		struct vrig_ns own = add_ns(r->ss, 10 + i, BLOCKS, err);
 
-		rc = own ? nvme_ctrl_attach(r->side[i].ctrl, 1, own) : -ENOMEM;
+		rc = attach(r, r->side[i].ctrl, 1, &own);
 		if (!rc)
-			rc = nvme_ctrl_attach(r->side[i].ctrl, 2, shared);
+			rc = attach(r, r->side[i].ctrl, 2, &shared);
 		for (unsigned k = 0; !rc && k < first; k++)
-			rc = nvme_ctrl_attach(r->side[k].ctrl, 10 + i, own);
+			rc = attach(r, r->side[k].ctrl, 10 + i, &own);
 	}
 	return rc;
 }
@@ -402,7 +441,7 @@ static int add_namespaces(struct vrig *r, unsigned first, struct err *err) /* fi
 static int add_far(struct vrig *r, struct dut *d, struct err *err)
 {
 	struct nvme_subsys_cfg c = { .env = r->env, .max_udmq = 1 };
-	struct nvme_ns *ns;
+	struct vrig_ns ns;
 	int rc;
 
 	snprintf(c.nqn, sizeof(c.nqn), "nqn.2026-01.org.ferry:far");
@@ -410,11 +449,11 @@ static int add_far(struct vrig *r, struct dut *d, struct err *err)
 	rc = r->far ? add_side(r, d, r->far, true, false, err) : -ENOMEM;
 	if (!rc)
 		rc = add_side(r, d, r->far, false, false, err);
-	ns = rc ? NULL : add_ns(r->far, FAR_NSID, FAR_BLOCKS, err);
-	if (!ns)
-		return rc ? rc : -ENOMEM;
-	rc = nvme_ctrl_attach(r->side[r->sides - 1].ctrl, 1, ns);
-	return rc ? rc : nvme_ctrl_attach(r->side[r->sides - 2].ctrl, FAR_NSID, ns);
+	if (rc)
+		return rc;
+	ns = add_ns(r->far, FAR_NSID, FAR_BLOCKS, err);
+	rc = attach(r, r->side[r->sides - 1].ctrl, 1, &ns);
+	return rc ? rc : attach(r, r->side[r->sides - 2].ctrl, FAR_NSID, &ns);
 }
 
 int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err *err)
@@ -426,8 +465,8 @@ int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err 
 
 	if (!r)
 		return err_set(err, -ENOMEM, "no memory");
-	*d = (struct dut){ .backend = "inprocess", .pump = pump, .ctx = r, .close = rig_close,
-			   .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | DUT_RIGHTS | (cfg->by_message ? DUT_ACCESS : 0) };
+	*d = (struct dut){ .backend = "inprocess", .media = media, .pump = pump, .ctx = r, .close = rig_close,
+			   .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | DUT_MEDIA | DUT_RIGHTS | (cfg->by_message ? DUT_ACCESS : 0) };
 	snprintf(d->about, sizeof(d->about), "ferry's own device in this process, %u MCs%s%s", mcs, cfg->by_message ? ", memory by message" : "",
 		 cfg->far ? ", and a smaller subsystem" : "");
 	r->dut = d;

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { REGION_BAR0 = 0, REGION_CONFIG = 7, PUMPS_MAX = 100000 };
+enum { REGION_BAR0 = 0, BARS = 6, REGION_CONFIG = 7, PUMPS_MAX = 100000 };
 
 struct port_loop {
 	struct port port;
@@ -43,6 +43,16 @@ static int cfg_write(struct port *p, uint32_t off, const void *buf, uint32_t len
 	return devloop_write(of(p)->loop, REGION_CONFIG, off, buf, len);
 }
 
+static int bar_read(struct port *p, unsigned bar, uint32_t off, void *buf, uint32_t len)
+{
+	return bar < BARS ? devloop_read(of(p)->loop, bar, off, buf, len) : -EINVAL;
+}
+
+static int bar_write(struct port *p, unsigned bar, uint32_t off, const void *buf, uint32_t len)
+{
+	return bar < BARS ? devloop_write(of(p)->loop, bar, off, buf, len) : -EINVAL;
+}
+
 static int dma_map_as(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off, bool read, bool write)
 {
 	(void)fd, (void)fd_off; /* same process: the pointer will do */
@@ -76,7 +86,7 @@ static void port_close(struct port *p) { free(of(p)); }
 
 static const struct port_ops ops = {
 	.reg_read = reg_read, .reg_write = reg_write, .doorbell = doorbell, .cfg_read = cfg_read, .cfg_write = cfg_write,
-	.dma_map = dma_map, .dma_map_as = dma_map_as, .dma_unmap = dma_unmap, .reset = reset, .close = port_close,
+	.bar_read = bar_read, .bar_write = bar_write, .dma_map = dma_map, .dma_map_as = dma_map_as, .dma_unmap = dma_unmap, .reset = reset, .close = port_close,
 };
 
 struct port *port_loop_new(struct devloop *loop, void (*pump)(void *ctx), void *ctx, struct err *err)

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { REGION_BAR0 = 0, REGION_CONFIG = 7, DOORBELLS = 0x1000 };
+enum { REGION_BAR0 = 0, BARS = 6, REGION_CONFIG = 7, DOORBELLS = 0x1000 };
 
 struct port_vuser {
 	struct port port;
@@ -63,6 +63,16 @@ static int dma_map_as(struct port *p, uint64_t iova, void *ptr, uint64_t size, i
 	return vuser_client_dma_map(of(p)->client, iova, size, ptr, read, write, fd, fd_off);
 }
 
+static int bar_read(struct port *p, unsigned bar, uint32_t off, void *buf, uint32_t len)
+{
+	return bar < BARS ? vuser_client_read(of(p)->client, bar, off, buf, len) : -EINVAL;
+}
+
+static int bar_write(struct port *p, unsigned bar, uint32_t off, const void *buf, uint32_t len)
+{
+	return bar < BARS ? vuser_client_write(of(p)->client, bar, off, buf, len) : -EINVAL;
+}
+
 static int dma_map(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off)
 {
 	return dma_map_as(p, iova, ptr, size, fd, fd_off, true, true);
@@ -91,7 +101,7 @@ static void port_close(struct port *p)
 
 static const struct port_ops ops = {
 	.reg_read = reg_read, .reg_write = reg_write, .doorbell = doorbell, .cfg_read = cfg_read, .cfg_write = cfg_write,
-	.dma_map = dma_map, .dma_map_as = dma_map_as, .dma_unmap = dma_unmap, .poll = port_poll, .reset = reset, .close = port_close,
+	.bar_read = bar_read, .bar_write = bar_write, .dma_map = dma_map, .dma_map_as = dma_map_as, .dma_unmap = dma_unmap, .poll = port_poll, .reset = reset, .close = port_close,
 };
 
 struct vuser_client *port_vuser_client(struct port *p) { return of(p)->client; }

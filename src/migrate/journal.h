@@ -24,6 +24,7 @@ struct journal {
 	uint8_t move[16];		/* id of the move that caused the state (RESERVED, HANDED, RELEASED, OWNER by a move) */
 	char peer[128];			/* link address of the other side (HANDED: whom to ask) */
 	char why[160];			/* for people */
+	uint64_t ran;			/* highest epoch of OWNER and HANDED: what later moves to here do not make untrue */
 	uint8_t refused[8][16];		/* moves this server has said `not started` to; never to be started (newest first) */
 };
 
@@ -32,6 +33,8 @@ int journal_load(struct journal *, struct env *, const char *guest, struct err *
 /* Changes state durably: -EPERM if the table does not allow it, -errno if it could not be written (state unchanged). */
 int journal_set(struct journal *, enum own, uint64_t epoch, const uint8_t move[16], const char *peer, const char *why);
 int journal_refuse(struct journal *, const uint8_t move[16]);	/* durable; also leaves RESERVED of that move for NONE/what was before */
+/* Has this move started the guest here? It has if the guest was owned here under its epoch or a later one, wherever it is now. */
+bool journal_started(const struct journal *, const uint8_t move[16], uint64_t epoch);
 bool journal_refused(const struct journal *, const uint8_t move[16]);
 
 #endif

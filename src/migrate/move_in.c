@@ -394,16 +394,13 @@ static void on_hello(struct move_in *m, struct in_conn *c, const struct link_msg
 static void answer_from_journal(struct move_in *m, struct in_conn *c, const struct frame_commit *q, const char *guest)
 {
 	struct journal *j = m->site.journal(m->site.ctx, guest);
-	bool ours, later;
 	int rc;
 
 	if (!j) {
 		in_say(c, FRAME_LATER, q->move, EIO, "the ownership record cannot be read here");
 		return;
 	}
-	ours = j->own == OWN_OWNER && !memcmp(j->move, q->move, sizeof(q->move));
-	later = (j->own == OWN_OWNER || j->own == OWN_HANDED || j->own == OWN_RELEASED) && j->epoch >= le64_get(q->epoch);
-	if (!journal_refused(j, q->move) && (ours || later)) {
+	if (journal_started(j, q->move, le64_get(q->epoch))) {
 		in_say(c, FRAME_STARTED, q->move, 0, "it was started here");
 		return;
 	}

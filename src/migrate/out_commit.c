@@ -163,7 +163,7 @@ static bool released(struct move_out *o)
 	return true;
 }
 
-/* Ending a process with gigabytes of memory takes a processor for as long as the pause itself took. On one machine (a VMM's upgrade) that is
+/* Ending a VMM with gigabytes of memory takes a processor for as long as the pause itself took. On one machine (a VMM's upgrade) that is
  * the processor on which the guest begins with cold caches: measured, it doubled what the guest sees. */
 #define OUT_LEAVE_IN_PEACE_NS (300 * NS_PER_MS)
 
@@ -175,7 +175,7 @@ int out_cleanup_run(struct move_out *o)
 
 	STEP_BEGIN(o->at);
 	STEP_WAIT(o->at, released(o));
-	STEP_WAIT(o->at, out_now(o) - o->phase_ns >= OUT_LEAVE_IN_PEACE_NS);
+	STEP_WAIT(o->at, !o->vm_open || !o->vmi.streams || out_now(o) - o->phase_ns >= OUT_LEAVE_IN_PEACE_NS);
 	if (o->cdq_live) {
 		o->cdq_live = o->logging = false;
 		hmlm_cdq_delete(mcmd_prep(&o->cmd, "Delete Controller Data Queue", NULL, 0), o->cdqid);

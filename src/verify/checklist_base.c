@@ -18,6 +18,7 @@
 	I("NVM21_3_7_2_09", "B-REG-7", SHALL, "Base 2.1 3.7.2", "A function level reset returns configuration space to its defaults", NULL) \
 	I("NVM21_3_3_3_01", "B-IRQ-1", SHALL, "Base 2.1 3.3.3", "Completions raise the vector of their CQ, and none with IEN=0", NULL) \
 	I("NVM21_3_3_3_02", "B-IRQ-2", SHALL, "Base 2.1 3.3.3", "An interrupt on a masked vector is pending and is raised when the mask goes", NULL) \
+	I("PCI6_7_7_2_01", "B-IRQ-3", SHALL, "PCIe 6.0 7.7.2", "The MSI-X table reads as it was written", NULL) \
 	I("NVM21_5_1_2_01", "B-EVT-1", SHALL, "Base 2.1 5.1.2", "A doorbell value out of range is reported as error event 01h", NULL) \
 	I("NVM21_5_1_2_02", "B-EVT-2", SHALL, "Base 2.1 5.1.2", "Error events are masked once reported, until the log page is read with RAE=0", NULL) \
 	I("NVM21_5_2_1_01", "B-CQ-1", SHALL, "Base 2.1 5.2.1", "Create CQ with QID 0, one in use or one beyond the number granted => 1/01h", NULL) \
@@ -67,16 +68,29 @@
 	I("NVM21_3_4_2_02", "B-FUSE-2", SHALL, "Base 2.1 3.4.2", "Compare and Write fused: both succeed, in order, and the data is there", NULL) \
 	I("NVM21_3_4_2_03", "B-FUSE-3", SHALL, "Base 2.1 3.4.2", "When the first of a fused pair fails the second => 0/09h and nothing is written", NULL) \
 	I("NVM21_3_4_2_04", "B-FUSE-4", SHALL, "Base 2.1 3.4.2", "Half of a fused pair => 0/0Ah; FUSE 11b => 0/02h", "without fused operations a half may be an Invalid Field") \
+	I("NVM21_5_2_5_01", "B-DB-1", SHALL, "Base 2.1 5.2.5", "With shadow doorbells, a host that rings only when EventIdx asks for it has every command done", NULL) \
+	I("NVM21_5_2_5_02", "B-DB-2", SHALL, "Base 2.1 5.2.5", "The admin queue's doorbells have no shadows", NULL) \
+	I("NVM21_5_2_5_03", "B-DB-3", SHALL, "Base 2.1 5.2.5", "Buffers that are no whole pages, or not there => refused, and doorbells go on as they were", "Invalid Field, PRP Offset Invalid, Data Transfer Error") \
+	I("NVM21_5_2_5_04", "B-DB-4", SHALL, "Base 2.1 3.7.2", "A reset ends shadow doorbells", NULL) \
+	I("NVMCS13_RL_01", "B-RL-1", SHALL, "NVM CS 1.3 FID 28h", "A limit reads back as it was set; one that cannot be => refused", "Invalid Field, or Invalid Controller Identifier for a target that is not there") \
+	I("NVMCS13_RL_02", "B-RL-2", SHALL, "NVM CS 1.3 FID 28h", "Commands beyond a limit wait, and none fails", NULL) \
+	I("NVMCS13_RL_03", "B-RL-3", SHALL, "NVM CS 1.3 FID 28h", "A write counts by the ratio that was set", NULL) \
+	I("NVMCS13_RL_04", "B-RL-4", SHOULD, "NVM CS 1.3 FID 28h", "A limit does not hold up a Suspend, nor other controllers, and what waits goes when it is lifted", NULL) \
 	I("NVMCS12_3_3_01", "B-IO-1", SHALL, "NVM CS 1.2 3.3", "What was written is read back", NULL) \
 	I("NVMCS12_3_3_02", "B-IO-2", SHALL, "NVM CS 1.2 3.3", "A range beyond NSZE => 0/80h and nothing is changed", NULL) \
-	I("NVMCS12_3_3_03", "B-IO-3", SHALL, "NVM CS 1.2 3.3", "A namespace that is not active => 0/0Bh", NULL) \
+	I("NVMCS12_3_3_03", "B-IO-3", SHALL, "NVM CS 1.2 3.3", "A namespace that cannot exist => 0/0Bh; one that is not active, and FFFFFFFFh => 0/02h", NULL) \
 	I("NVMCS12_3_3_04", "B-IO-4", SHALL, "NVM CS 1.2 3.3", "More blocks than MDTS => 0/02h", NULL) \
 	I("NVMCS12_3_3_05", "B-IO-5", SHALL, "NVM CS 1.2 3.3", "Write Zeroes reads back as zeroes", NULL) \
 	I("NVMCS12_3_3_06", "B-IO-6", SHALL, "NVM CS 1.2 3.3", "Deallocated blocks read the same every time, and as DLFEAT says", NULL) \
 	I("NVMCS12_3_3_07", "B-IO-7", SHALL, "NVM CS 1.2 3.3", "Copy moves what it names, in order", NULL) \
 	I("NVMCS12_3_3_08", "B-IO-8", SHALL, "NVM CS 1.2 3.3", "Compare fails on a difference => 2/85h", NULL) \
 	I("NVMCS12_3_3_09", "B-IO-9", SHALL, "NVM CS 1.2 3.3", "An I/O opcode that is not supported => 0/01h", NULL) \
-	I("NVMCS12_3_3_10", "B-IO-10", SHALL, "NVM CS 1.2 3.3", "Flush completes", NULL)
+	I("NVMCS12_3_3_10", "B-IO-10", SHALL, "NVM CS 1.2 3.3", "Flush completes", NULL) \
+	I("NVM21_4_2_3_01", "B-ME-1", SHALL, "Base 2.1 4.2.3", "Data that cannot be read => 2/81h, for commands that touch it and for no other", "a Copy may fail on its own side") \
+	I("NVM21_4_2_3_02", "B-ME-2", SHALL, "Base 2.1 4.2.3", "Data that cannot be written => 2/80h; blocks that the command does not name stay as they are", NULL) \
+	I("NVM21_4_2_3_03", "B-ME-3", SHALL, "Base 2.1 4.2.3", "A Flush that the medium refuses does not succeed", "Write Fault or Internal Error") \
+	I("NVM21_5_1_12_1_02", "B-ME-4", SHALL, "Base 2.1 5.1.12.1", "The error log names the command that failed: SQID, CID, status, NSID, LBA", "the first LBA of the command, or the one that failed") \
+	I("NVM21_5_1_12_1_03", "B-ME-5", SHALL, "Base 2.1 5.1.12.1", "The SMART log counts unrecovered data integrity errors and entries of the error log", NULL)
 
 #define ITEM_(id, key, class, section, text, accept) { id, key, VC_##class, section, text, accept, NULL },
 const struct vitem checklist_base[] = { CHECKLIST_BASE(ITEM_) { .key = NULL } };

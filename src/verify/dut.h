@@ -46,7 +46,8 @@ enum { DUT_CTRLS = 8 };
 	C(SGL, "sgl", "SGLS: no SGLs")                                                                         \
 	C(BUCKET, "bucket", "SGLS bit 16: no bit buckets")                                                     \
 	C(FUSES, "fuses", "FUSES: Compare and Write cannot be fused")                                                 \
-	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")         \
+	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")                  \
+	C(MEDIA, "media", "the back end cannot make a medium fail (inprocess can)")                                  \
 	C(RIGHTS, "rights", "the back end cannot give memory that may only be read or only be written")
 #define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
 enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
@@ -73,13 +74,22 @@ struct dut_ctrl {
 	unsigned irq_fds;
 };
 
+/* What a medium cannot do, on purpose. */
+struct dut_media {
+	uint64_t slba, nlb;		/* requests that touch these blocks fail; flushes fail wherever they are */
+	bool read, change, flush;	/* change: Write, Write Zeroes, deallocation */
+	bool half;			/* a Write that fails has written its first half */
+};
+
 struct dut {
 	const char *backend;
 	char about[160];		/* for reports */
 	struct dut_ctrl ctrl[DUT_CTRLS];
 	unsigned ctrls;
-	uint64_t caps;			/* DUT_MEM .. DUT_DESTROY */
+	uint64_t caps;			/* DUT_MEM .. DUT_DESTROY, DUT_MEDIA */
 	struct inj *inj;		/* faults on purpose (inject.h); NULL: none. The runner's */
+	/* From now on that controller's namespace is like this (NULL: healthy). 0 or -errno. NULL: cannot be. */
+	int (*media)(struct dut *, unsigned ctrl, uint32_t nsid, const struct dut_media *);
 	bool (*pump)(void *ctx);	/* runs a device of our own process once; NULL: it runs by itself */
 	void *ctx;
 	void (*close)(struct dut *);	/* frees what the back end took */

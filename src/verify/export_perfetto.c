@@ -1,5 +1,6 @@
 /* Perfetto's native trace: protobuf written by hand, because all of it is varints and lengths. Commands of one queue overlap, and slices
- * of one track must nest, so a queue has as many tracks as it ever has commands out.
+ * of one track must nest, so a queue has as many tracks as it ever has commands out. What is still out when the record ends is ended there,
+ * and says so. What leads to what (export_flow.h) is drawn as flows. tests/e2e/perfetto.py says when a trace is right.
  *
  * Field numbers are those of the public trace schema (TracePacket, TrackDescriptor, TrackEvent, DebugAnnotation).
  */
@@ -10,11 +11,12 @@
 #include "base/buf.h"
 #include "verify/describe.h"
 #include "verify/export.h"
+#include "verify/export_flow.h"
 #include "verify/monitor.h"
 
 enum { PACKET = 1, TIMESTAMP = 8, SEQUENCE = 10, EVENT = 11, SEQ_FLAGS = 13, DESCRIPTOR = 60 };
 enum { D_UUID = 1, D_NAME = 2, D_PARENT = 5 };
-enum { E_ANNOTATION = 4, E_TYPE = 9, E_TRACK = 11, E_CATEGORY = 22, E_NAME = 23, E_FLOW = 47 };
+enum { E_ANNOTATION = 4, E_TYPE = 9, E_TRACK = 11, E_CATEGORY = 22, E_NAME = 23, E_FLOW = 47, E_FLOW_END = 48 };
 enum { A_UINT = 3, A_STRING = 6, A_POINTER = 7, A_NAME = 10 };
 enum { BEGIN = 1, END = 2, INSTANT = 3 };
 
@@ -71,6 +73,8 @@ struct trace {
 	unsigned cmd_cap, cmd_count;
 	struct queue *queue;
 	unsigned queues;
+	struct flows *flows;
+	uint64_t last_ns;		/* of what was written */
 	bool failed;
 };
 
@@ -169,7 +173,21 @@ static void annotate_text(struct trace *t, const char *name, const char *v)
 static void end_event(struct trace *t, uint64_t ts)
 {
 	put_bytes(&t->packet, EVENT, t->event.data, t->event.len);
+	t->last_ns = MAX(t->last_ns, ts);
 	send(t, ts, true);
+}
+
+static void put_flow_begin(struct trace *t, uint64_t uid)
+{
+	if (flow_begins(t->flows, uid))
+		put_fixed(&t->event, E_FLOW, uid);
+}
+static void put_flow_join(struct trace *t, uint64_t uid)
+{
+	enum flow_point at = flow_joins(t->flows, uid);
+
+	if (at != FLOW_NONE)
+		put_fixed(&t->event, at == FLOW_LAST ? E_FLOW_END : E_FLOW, uid);
 }
 
 /* ---- commands that are out ------------------------------------------------------------------------------------------------------- */
@@ -278,7 +296,7 @@ static void cmd_begin(struct trace *t, const struct rec *r)
 	begin_event(t, BEGIN, c->track);
 	put_text(&t->event, E_CATEGORY, "nvme");
 	put_text(&t->event, E_NAME, describe_op(!r->sq, r->opc, name));
-	put_fixed(&t->event, E_FLOW, r->uid);
+	put_flow_join(t, flow_before(t->flows, r->uid));
 	annotate(t, "uid", r->uid, false);
 	annotate(t, "cid", r->cid, false);
 	annotate(t, "sqe", r->addr, true);
@@ -301,16 +319,28 @@ static void cmd_end(struct trace *t, const struct rec *done)
 	cmd_drop(t, c);
 }
 
+static void end_what_is_out(struct trace *t)
+{
+	for (unsigned i = 0; i < t->cmd_cap; i++) {
+		if (!t->cmd[i].uid)
+			continue;
+		begin_event(t, END, t->cmd[i].track);
+		annotate_text(t, "status", "none: out when the record ends");
+		end_event(t, t->last_ns);
+	}
+}
+
 /* Something of a command stands inside its slice; what has none on the controller's own track. */
-static void instant(struct trace *t, const struct rec *r, uint64_t uuid, const char *name, uint64_t flow)
+static void instant(struct trace *t, const struct rec *r, uint64_t uuid, const char *name)
 {
 	struct open_cmd *c = cmd_out(t, r->parent);
 
 	begin_event(t, INSTANT, c ? c->track : uuid);
 	put_text(&t->event, E_CATEGORY, rec_kind_name(r->kind));
 	put_text(&t->event, E_NAME, name);
-	if (flow)
-		put_fixed(&t->event, E_FLOW, flow);
+	put_flow_begin(t, r->uid);
+	if (r->kind == REC_MSIX)
+		put_flow_join(t, r->parent);
 	annotate(t, "uid", r->uid, false);
 	if (r->addr)
 		annotate(t, "addr", r->addr, true);
@@ -328,7 +358,7 @@ static void put_msg(struct trace *t, const struct rec *r)
 
 	describe_message_brief(&b, r->raw, r->raw_len);
 	instant(t, r, track(t, r->ctrl, KIND_MSG, r->actor, 0, r->actor == REC_BY_HOST ? "messages of the host" : "messages of the device"),
-		b.data ? (char *)b.data : "?", 0);
+		b.data ? (char *)b.data : "?");
 	buf_fini(&b);
 }
 
@@ -346,58 +376,66 @@ static void put_txn(struct trace *t, const struct rec *r)
 	case REC_DBL:
 		snprintf(name, sizeof(name), "%s %u %s", r->cq == REC_NONE ? "SQ" : "CQ", r->cq == REC_NONE ? r->sq : r->cq,
 			 r->cq == REC_NONE ? "tail" : "head");
-		instant(t, r, track(t, r->ctrl, KIND_BELL, 0, 0, "doorbells"), name, 0);
+		instant(t, r, track(t, r->ctrl, KIND_BELL, 0, 0, "doorbells"), name);
 		return;
 	case REC_MSIX:
 		snprintf(name, sizeof(name), "vector %u", (unsigned)r->val);
-		instant(t, r, track(t, r->ctrl, KIND_VECTOR, (unsigned)r->val, 0, name), "interrupt", r->parent);
+		instant(t, r, track(t, r->ctrl, KIND_VECTOR, (unsigned)r->val, 0, name), "interrupt");
 		return;
 	case REC_MASK:
 		snprintf(name, sizeof(name), "vector %u", (unsigned)r->val);
-		instant(t, r, track(t, r->ctrl, KIND_VECTOR, (unsigned)r->val, 0, name), r->status ? "masked" : "unmasked", 0);
+		instant(t, r, track(t, r->ctrl, KIND_VECTOR, (unsigned)r->val, 0, name), r->status ? "masked" : "unmasked");
 		return;
 	case REC_CDQ_ENTRY:
 		snprintf(name, sizeof(name), "data queue %u", r->cq);
-		instant(t, r, track(t, r->ctrl, KIND_CDQ, r->cq, 0, name), "entry", 0);
+		instant(t, r, track(t, r->ctrl, KIND_CDQ, r->cq, 0, name), "entry");
 		return;
 	case REC_VIOLATION:
-		instant(t, r, track(t, r->ctrl, KIND_BAD, 0, 0, "violations"), r->val < RULE_COUNT ? monitor_rules[r->val].id : "violation", 0);
+		instant(t, r, track(t, r->ctrl, KIND_BAD, 0, 0, "violations"), r->val < RULE_COUNT ? monitor_rules[r->val].id : "violation");
 		return;
 	case REC_CQE:
-		instant(t, r, track(t, r->ctrl, KIND_BAD, 1, 0, "completions of nothing"), "completion", r->uid);
+		instant(t, r, track(t, r->ctrl, KIND_BAD, 1, 0, "completions of nothing"), "completion");
 		return;
 	default:
 		snprintf(name, sizeof(name), "controller %u", r->ctrl);
-		instant(t, r, track(t, r->ctrl, KIND_CTRL, 0, 0, name), rec_kind_name(r->kind), 0);
+		instant(t, r, track(t, r->ctrl, KIND_CTRL, 0, 0, name), rec_kind_name(r->kind));
 		return;
 	}
+}
+
+static void trace_fini(struct trace *t)
+{
+	for (unsigned i = 0; i < t->queues; i++)
+		free(t->queue[i].busy);
+	free(t->queue);
+	free(t->cmd);
+	free(t->known);
+	flows_free(t->flows);
+	buf_fini(&t->packet);
+	buf_fini(&t->event);
+	buf_fini(&t->note);
 }
 
 int export_perfetto(const char *record, FILE *f, struct err *err)
 {
 	struct rec_reader *rd = rec_reader_open(record, err);
-	struct trace t = { .f = f };
+	struct trace t = { .f = f, .flows = rd ? flows_read(record, err) : NULL };
 	struct rec_item it;
-	int rc;
+	int rc = rd ? t.flows ? 0 : -EIO : -ENOENT;
 
-	if (!rd)
-		return -ENOENT;
-	while (!t.failed && (rc = rec_read(rd, &it, err)) == 1) {
+	while (!rc && !t.failed && (rc = rec_read(rd, &it, err)) == 1) {
 		if (it.what == REC_ITEM_TXN)
 			put_txn(&t, &it.rec);
 		else if (it.what == REC_ITEM_DONE)
 			cmd_end(&t, &it.rec);
+		rc = 0;
 	}
+	if (!rc)
+		end_what_is_out(&t);
 	if (t.failed)
 		rc = err_set(err, -EIO, "perfetto: out of memory, or the disk is full");
-	for (unsigned i = 0; i < t.queues; i++)
-		free(t.queue[i].busy);
-	free(t.queue);
-	free(t.cmd);
-	free(t.known);
-	buf_fini(&t.packet);
-	buf_fini(&t.event);
-	buf_fini(&t.note);
-	rec_reader_close(rd);
+	trace_fini(&t);
+	if (rd)
+		rec_reader_close(rd);
 	return rc;
 }

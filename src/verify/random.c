@@ -83,13 +83,17 @@ static void settle_doubt(struct rmc *m, struct rop *o)
 static void finish_op(struct rnd *r, struct rmc *m, struct rop *o)
 {
 	unsigned st = nvme_cqe_status(&o->k->cqe);
+	bool refused = o->sick && st == (o->write ? 0x280 : 0x281);
 
-	VEXPECT(r->t, o->doubt || st == S_OK, "%s %s of LBA %llu ended with %s though no fault had touched it", m->c->name,
+	VEXPECT(r->t, o->doubt || refused || st == S_OK, "%s %s of LBA %llu ended with %s though no fault had touched it", m->c->name,
 		o->write ? "Write" : "Read", (unsigned long long)o->lba, nvme_status_name(st));
 	VEXPECT(r->t, !o->cut_off || st != S_OK, "%s %s of LBA %llu succeeded though its data could not be moved", m->c->name,
 		o->write ? "Write" : "Read", (unsigned long long)o->lba);
 	if (o->doubt) {
 		settle_doubt(m, o);
+	} else if (refused) {
+		if (o->write) /* each block is old or new, and stays what it is */
+			settle_write(m, o, false);
 	} else if (!o->write) {
 		settle_read(r, m, o);
 	} else {
@@ -196,6 +200,7 @@ static bool may_work(struct rnd *r, struct rmc *m)
 static void send_op(struct rnd *r, struct rmc *m, struct rop *o, const struct nvme_sqe *s)
 {
 	o->doubt = o->wild = o->cut_off = false;
+	o->sick = fault_of_medium(m, o);
 	r->sending_mc = m;
 	r->sending = o;
 	r->unsent = false;
@@ -855,4 +860,23 @@ void random_stress(struct vt *t, unsigned n)
 	audit_begin(t);
 	run(t, n, true);
 	audit_end(t);
+}
+
+void random_bell_lost_again(struct vt *t)
+{
+	static const struct inj_rule lost = { .at = INJ_BELL, .act = INJ_DROP, .ctrl = INJ_ANY, .what = 2, .count = 3 };
+	struct rnd *r = &rnd_;
+	struct rmc *m = &r->mc[0];
+	uint64_t draw = 0;
+
+	vt_inject_on(t);
+	vt_fresh(t);
+	begin(r, t, true);
+	fault_begin(r);
+	VEXPECT(t, may_work(r, m) && inj_add(&t->inj, &lost), "no queue");
+	start_op(r, m, &draw);
+	for (unsigned i = 0; i < 100; i++)
+		fault_after_step(r);
+	VEQ(t, t->inj.did[INJ_BELL][INJ_DROP], 3, "doorbells lost");
+	end(r);
 }

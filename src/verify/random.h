@@ -20,5 +20,7 @@ void random_run(struct vt *, unsigned n);
 /* The same with faults among the steps, at every hook point of a host (inject.h), resets and clients that go away. What a fault hides stays
  * unknown; what it must not touch is judged as ever. Ends with everything healed and every block of every namespace compared. */
 void random_stress(struct vt *, unsigned n);
+/* A doorbell is lost, and again when it is rung again: sooner or later the command is carried out. (Once the host forgot it then.) */
+void random_bell_lost_again(struct vt *);
 
 #endif

@@ -7,7 +7,7 @@
 #include "verify/model.h"
 #include "verify/random_in.h"
 
-enum { STUCK_STEPS = 6, UNRUNG_STEPS = 4, BIT_NONE = 512 };
+enum { STUCK_STEPS = 6, UNRUNG_STEPS = 4, MEDIA_SHARE = 4 /* kinds of faults of a medium, among all kinds */, BIT_NONE = 512 };
 
 static struct rmc *mc_of(struct rnd *r, unsigned ctrl)
 {
@@ -238,10 +238,45 @@ static void on_fault(void *ctx, const struct inj_event *ev, enum inj_act act)
 	}
 }
 
+/* ---- media */
+
+bool fault_of_medium(const struct rmc *m, const struct rop *o) { return ranges_overlap(o->lba, o->nlb, m->sick.slba, m->sick.nlb); }
+
+static void medium(struct rnd *r, struct rmc *m, const struct dut_media *how)
+{
+	if (!how && !m->sick.nlb)
+		return;
+	m->sick = how ? *how : (struct dut_media){ 0 };
+	vt_media(m->c, m->c->ns[0].nsid, how);
+	for (unsigned i = 0; i < OPS; i++)
+		m->op[i].sick |= m->op[i].out && fault_of_medium(m, &m->op[i]);
+	vt_trace(r->t, "fault: the medium of %s: LBA %llu, %llu blocks%s%s%s", m->c->name, (unsigned long long)m->sick.slba, (unsigned long long)m->sick.nlb,
+		 m->sick.read ? ", no reads" : "", m->sick.change ? ", no writes" : "", m->sick.half ? " but their first half" : "");
+}
+
+static void medium_step(struct rnd *r, uint64_t *draw)
+{
+	struct rmc *m = &r->mc[pick(draw, r->mcs)];
+	struct dut_media how = { .slba = pick(draw, AREA), .nlb = 1 + pick(draw, 12) };
+
+	how.read = chance(draw, 60);
+	how.change = !how.read || chance(draw, 50);
+	how.half = chance(draw, 50);
+	medium(r, m, chance(draw, 30) ? NULL : &how);
+}
+
+static void media_heal(struct rnd *r)
+{
+	for (unsigned i = 0; i < r->mcs; i++)
+		medium(r, &r->mc[i], NULL);
+}
+
 /* ---- steps */
 
 void fault_begin(struct rnd *r)
 {
+	for (unsigned i = 0; r->t->dut->media && i < r->mcs; i++) /* a sequence that failed left them as they were */
+		vt_media(r->mc[i].c, r->mc[i].c->ns[0].nsid, NULL);
 	inj_clear(&r->t->inj);
 	r->t->inj.told = on_fault;
 	r->t->inj.told_ctx = r;
@@ -261,9 +296,16 @@ void fault_step(struct rnd *r, uint64_t *draw)
 		{ INJ_CQE, INJ_DROP, of_io }, { INJ_CQE, INJ_DELAY, NULL }, { INJ_CQE, INJ_DUPLICATE, NULL }, { INJ_CQE, INJ_REORDER, NULL },
 		{ INJ_CQE, INJ_RESET, of_io }, { INJ_CQE, INJ_KILL, of_io },
 	};
-	unsigned n = (r->t->caps & DUT_ACCESS) ? ARRAY_LEN(kind) : 12, i = (unsigned)pick(draw, n);
-	struct inj_rule rule = { .at = kind[i].at, .act = kind[i].act, .when = kind[i].when, .corrupt = falsify, .ctx = r, .what = INJ_ANY };
+	unsigned n = (r->t->caps & DUT_ACCESS) ? ARRAY_LEN(kind) : 12, i = (unsigned)pick(draw, n + (r->t->caps & DUT_MEDIA ? MEDIA_SHARE : 0));
+	struct inj_rule rule = { .corrupt = falsify, .ctx = r, .what = INJ_ANY };
 
+	if (i >= n) {
+		medium_step(r, draw);
+		return;
+	}
+	rule.at = kind[i].at;
+	rule.act = kind[i].act;
+	rule.when = kind[i].when;
 	if (rule.act == INJ_KILL && !r->mc[0].c->dut->again)
 		return;
 	rule.ctrl = (uint16_t)(chance(draw, 30) ? INJ_ANY : r->mc[pick(draw, r->mcs)].c->index);
@@ -276,13 +318,14 @@ void fault_step(struct rnd *r, uint64_t *draw)
 			 rule.ctrl == INJ_ANY ? -1 : rule.ctrl, (unsigned long long)rule.skip, (unsigned long long)rule.count);
 }
 
+/* That too may be lost, and on_fault then says so again. */
 static void ring_again(struct rmc *m)
 {
+	m->unrung = 0;
 	if (m->c->up && m->queue) {
 		vt_ring(m->c, 1);
 		vt_doorbell(m->c, 3, m->c->cq[1].head);
 	}
-	m->unrung = 0;
 }
 
 static void fulfil(struct rnd *r, struct rmc *m)
@@ -316,6 +359,7 @@ void fault_heal(struct rnd *r)
 	uint32_t reset = r->t->inj.reset, kill = r->t->inj.kill;
 
 	inj_clear(&r->t->inj);
+	media_heal(r);
 	r->t->inj.reset = reset;
 	r->t->inj.kill = kill;
 	for (unsigned i = 0; i < r->mcs; i++) {

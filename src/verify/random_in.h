@@ -9,10 +9,10 @@ enum { AREA = 128, OPS = 20, RINGS = 6, RING_BYTES = 8192, CANDS = 6, UNKNOWN = 
 
 /* out: not completed. held: its place and its blocks stay taken until the step `due`, however soon it is completed: what is done next must
  * not depend on how fast the device is, or a seed would not make the same commands again. doubt: a fault hit it, and neither its status nor its effect is known. cut_off: but an access to its data
- * failed, so it cannot have succeeded. wild: and it may have become a write to there. */
+ * failed, so it cannot have succeeded. wild: and it may have become a write to there. sick: blocks of it may be refused by the medium. */
 struct rop {
 	struct vcmd *k;
-	bool out, held, write, doubt, wild, cut_off;
+	bool out, held, write, doubt, wild, cut_off, sick;
 	uint64_t lba, wild_lba, wild_nlb;
 	uint32_t nlb;
 	uint64_t seq;
@@ -30,6 +30,7 @@ struct rmc {
 	unsigned epoch;			/* changes with everything that touches its logging */
 	unsigned stuck;			/* for so many steps, 0 no: only a reset brings it back */
 	unsigned unrung;		/* likewise: a doorbell was lost */
+	struct dut_media sick;		/* what its medium cannot do; nlb 0: it is healthy */
 };
 struct rring { struct vmem mem; struct vring r; bool used, overflowed; uint16_t cntlid; uint64_t told; };	/* told: entries given back */
 struct rnd {
@@ -66,6 +67,7 @@ void fault_after_step(struct rnd *);			/* wishes are fulfilled, now and then som
 void fault_heal(struct rnd *);				/* no more faults; everything that was hit is brought back */
 void fault_settle(struct rmc *, struct rop *);		/* where a wild command may have written, anything may stand */
 bool fault_clouds(const struct rmc *, uint64_t lba);	/* one that is out may still write there */
+bool fault_of_medium(const struct rmc *, const struct rop *);	/* blocks of it may be refused now */
 unsigned fault_corrupt_admin(struct rnd *, struct nvme_sqe *, uint64_t *draw);	/* flips a bit; the bit, or 512: none */
 
 /* Every block of every namespace, before and after. Where a fault may have sent a write, anything may stand. */

@@ -1,5 +1,5 @@
 /* The edges of what migration rests on: what a driver meets rarely, and a controller that moved must still get right. */
-#include "verify/test.h"
+#include "verify/t_be.h"
 
 static struct vctl *one(struct vt *t) { return t->mcs ? t->mc[0] : t->mmc; }
 static struct nvme_sqe flush(struct vctl *c) { return (struct nvme_sqe){ .opc = NVME_NVM_FLUSH, .nsid = le32_of(c->ns[0].nsid) }; }
@@ -91,119 +91,6 @@ static void event_suspended(struct vt *t)
 	vt_watch_silent(mc);
 	vh_resume(t->mmc, mc->cntlid, ST(S_OK));
 	expect_bad_value(t, a);
-}
-
-/* ---- interrupts */
-
-static uint64_t irqs(struct vctl *c, unsigned v) { return c->dut->irqs(c->dut, v); }
-
-static void irqs_forget(struct vctl *c)
-{
-	vt_watch_silent(c);
-	for (unsigned v = 0; v < 8; v++)
-		irqs(c, v);
-}
-
-static void irq_await(struct vctl *c, unsigned v, const char *what)
-{
-	uint64_t end = vt_now_ns() + c->t->cmd_ns;
-
-	while (!irqs(c, v)) {
-		VEXPECT(c->t, vt_now_ns() < end, "no interrupt on vector %u %s", v, what);
-		vt_poll(c->t);
-	}
-}
-
-static void make_with(struct vctl *c, unsigned qid, bool ien, unsigned iv)
-{
-	struct vcq q = { .live = true, .qid = (uint16_t)qid, .iv = (uint16_t)iv, .size = 16, .m = vt_mem(c, 16 * 16), .phase = true };
-	struct nvme_sqe s = { .opc = NVME_OP_CREATE_CQ, .cdw10 = le32_of(qid | 15 << 16), .cdw11 = le32_of(1 | ien << 1 | iv << 16),
-			      .prp1 = le64_of(q.m.iova) };
-
-	vt_do(c, 0, &s, ST(S_OK));
-	c->cq[qid] = q;
-	vt_sq_make(c, qid, qid, 16, ST(S_OK));
-}
-
-static void other_vector(struct vt *t)
-{
-	struct vctl *c = one(t);
-	struct nvme_sqe s = flush(c);
-
-	make_with(c, 1, true, 3);
-	make_with(c, 2, false, 2);
-	irqs_forget(c);
-	for (unsigned i = 0; i < 4; i++) {
-		vt_do(c, 1, &s, ST(S_OK));
-		vt_do(c, 2, &s, ST(S_OK));
-	}
-	irq_await(c, 3, "for completions in a CQ that was made with it");
-	VEXPECT(t, !irqs(c, 1), "an interrupt on vector 1, which no CQ has");
-	VEXPECT(t, !irqs(c, 2), "an interrupt for a CQ with IEN=0");
-}
-
-static unsigned msix_at(struct vctl *c)
-{
-	uint8_t at = 0, cap[2];
-
-	if (c->port->ops->cfg_read(c->port, 0x34, &at, 1))
-		return 0;
-	for (unsigned n = 0; at >= 0x40 && n < 48 && !c->port->ops->cfg_read(c->port, at, cap, 2); n++, at = cap[1])
-		if (cap[0] == 0x11)
-			return at;
-	return 0;
-}
-
-static void mask_all(struct vctl *c, unsigned at, bool on)
-{
-	uint8_t ctl[2];
-
-	c->port->ops->cfg_read(c->port, at + 2, ctl, 2);
-	ctl[1] = (uint8_t)((ctl[1] & 0xbf) | on << 6);
-	c->port->ops->cfg_write(c->port, at + 2, ctl, 2);
-}
-
-/* MSI-X Function Mask: what comes meanwhile is pending, and is raised once when the mask goes. */
-static void function_mask(struct vt *t)
-{
-	struct vctl *c = one(t);
-	unsigned at = msix_at(c);
-	struct nvme_sqe s = flush(c);
-
-	if (!at)
-		vt_skip(t, "no MSI-X capability can be seen");
-	vt_io_make(c, 1, 16);
-	irqs_forget(c);
-	mask_all(c, at, true);
-	vt_do(c, 1, &s, ST(S_OK));
-	vt_watch_silent(c);
-	VEXPECT(t, !irqs(c, 1), "an interrupt while all vectors are masked");
-	mask_all(c, at, false);
-	irq_await(c, 1, "once it is unmasked");
-	vt_watch_silent(c);
-	mask_all(c, at, false);
-	vt_watch_silent(c);
-	VEXPECT(t, !irqs(c, 1), "a second interrupt for the same completion");
-}
-
-static void mask_suspended(struct vt *t)
-{
-	struct vctl *mc = t->mc[0];
-	unsigned at = msix_at(mc);
-	struct nvme_sqe s = flush(mc);
-
-	if (!at)
-		vt_skip(t, "no MSI-X capability can be seen");
-	vt_io_make(mc, 1, 16);
-	irqs_forget(mc);
-	mask_all(mc, at, true);
-	vt_do(mc, 1, &s, ST(S_OK));
-	vh_suspend(t->mmc, mc->cntlid, 1, false, ST(S_OK));
-	mask_all(mc, at, false);
-	vt_watch_silent(mc);
-	VEXPECT(t, !irqs(mc, 1), "a suspended controller raised an interrupt");
-	vh_resume(t->mmc, mc->cntlid, ST(S_OK));
-	irq_await(mc, 1, "after Resume, which was pending before");
 }
 
 /* ---- queues */
@@ -578,9 +465,9 @@ const struct vtest tests_be[] = {
 	{ "BE-02", QN, "B-EVT-1", bad_value, "an invalid doorbell value is reported, and does nothing else", "hostile" },
 	{ "BE-03", QN, "B-EVT-2", masked, "error events wait until the error log has been read", NULL },
 	{ "BE-04", QN | NEED_MM, "B-EVT-1 SUS-04", event_suspended, "an event of a suspended controller waits for Resume", NULL },
-	{ "BE-05", QN | DUT_IRQ, "B-IRQ-1", other_vector, "a CQ interrupts on the vector it was made with, or not at all", NULL },
-	{ "BE-06", QN | DUT_IRQ, "B-IRQ-2", function_mask, "a masked interrupt is pending, and comes once", NULL },
-	{ "BE-07", QN | DUT_IRQ | NEED_MM, "B-IRQ-2 SUS-05", mask_suspended, "a pending interrupt waits for Resume", NULL },
+	{ "BE-05", QN | DUT_IRQ, "B-IRQ-1", be_other_vector, "a CQ interrupts on the vector it was made with, or not at all", NULL },
+	{ "BE-06", QN | DUT_IRQ, "B-IRQ-2", be_function_mask, "a masked interrupt is pending, and comes once", NULL },
+	{ "BE-07", QN | DUT_IRQ | NEED_MM, "B-IRQ-2 SUS-05", be_mask_suspended, "a pending interrupt waits for Resume", NULL },
 	{ "BE-08", QN, "B-DQ-3", again_idle, "a queue made again is empty", NULL },
 	{ "BE-09", QN, "B-DQ-4", delete_under_way, "a deleted queue's commands touch no memory", NULL },
 	{ "BE-10", QN, "B-REG-2 B-REG-3", ready_is_quiet, "after CSTS.RDY=0 no memory is touched", "reset" },
@@ -598,5 +485,7 @@ const struct vtest tests_be[] = {
 	{ "BE-22", QN, "B-ADM-12", error_log, "the error log begins with the newest", NULL },
 	{ "BE-23", QN | DUT_FORMAT | DUT_DESTROY, "B-ADM-13", format_all, "Format erases the whole namespace", "destructive" },
 	{ "BE-24", QN | DUT_MC2 | DUT_SHARED | DUT_FORMAT | DUT_DESTROY, "B-ADM-7", not_asked, "no namespace event unless asked for", "destructive" },
+	{ "BE-25", QN | DUT_IRQ, "B-IRQ-2", be_vector_mask, "a masked vector is pending, others are not held", NULL },
+	{ "BE-26", Q, "B-IRQ-3", be_table_reads, "the MSI-X table reads as it was written", NULL },
 	{ .id = NULL }
 };

@@ -216,8 +216,9 @@ static void copy_allocated(struct flow *f)
 	} while (cmpc == 1 && at < AREA);
 }
 
-/* Everything the ring says, copied; what overflowed is copied whole, after the log was started again. ESA of the last entry. */
-static unsigned drain(struct flow *f)
+/* Everything the ring says, copied; what overflowed is copied whole, after the log was started again. That cannot be while the source is
+ * suspended (39h), and need not: nothing changes any more, and no other entry comes. ESA of the last entry. */
+static unsigned drain(struct flow *f, bool suspended)
 {
 	struct ventry e;
 	unsigned esa = ESA_NONE;
@@ -233,9 +234,10 @@ static unsigned drain(struct flow *f)
 	}
 	if (esa == ESA_FULL) {
 		f->overflows++;
-		vh_log(f->mmc, f->ring.id, 1, ST(S_OK));
+		if (!suspended)
+			vh_log(f->mmc, f->ring.id, 1, ST(S_OK));
 		copy_range(f, 0, AREA);
-		esa = ESA_NONE;
+		esa = suspended ? ESA_SUSPENDED : ESA_NONE;
 	}
 	return esa;
 }
@@ -306,11 +308,11 @@ static void pre_copy(struct flow *f)
 	for (uint64_t b = 0; !f->sparse && b < AREA; b += 64) {
 		copy_range(f, b, 64);
 		work(f, f->work);
-		drain(f);
+		drain(f, false);
 	}
 	for (unsigned r = 0; r < f->rounds; r++) {
 		work(f, f->work * 4);
-		drain(f);
+		drain(f, false);
 	}
 }
 
@@ -330,10 +332,10 @@ static void suspend(struct flow *f)
 		vt_ring(f->from, q);
 	f->t->quiet_watch = true; /* from here to the end nothing may complete at the source */
 	f->t->frozen = f->from;
-	for (unsigned esa = drain(f); esa != ESA_SUSPENDED;) {
+	for (unsigned esa = drain(f, true); esa != ESA_SUSPENDED;) {
 		if (!vh_visible(&f->ring)) {
 			vh_await_visible(&f->ring, 1);
-			esa = drain(f);
+			esa = drain(f, true);
 		}
 	}
 	VEXPECT(f->t, !vh_next(&f->ring, &e), "an entry came after the suspended one");

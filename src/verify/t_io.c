@@ -34,14 +34,36 @@ static void out_of_range(struct vt *t)
 		vh_io(c, 1, NVME_NVM_WRITE_ZEROES, NS(t)->nsid, NS(t)->blocks - 1, 2, ST(S_LBA));
 }
 
+/* A valid NSID without a namespace of this controller; 0: there is none. */
+static uint32_t inactive(struct vctl *c)
+{
+	uint32_t nsid = 1;
+	struct vmem m;
+
+	vh_identify(c, NVME_CNS_ACTIVE_NS, 0, 0, 0, &m, ST(S_OK));
+	for (unsigned i = 0; i < VT_PAGE && (m.p[i] | m.p[i + 1] | m.p[i + 2] | m.p[i + 3]); i += 4) {
+		le32 used;
+
+		memcpy(&used, m.p + i, 4);
+		nsid += nsid == le32_get(used);
+	}
+	return nsid <= le32_get(c->id.nn) ? nsid : 0;
+}
+
+/* Base 4.1, NSID: what cannot exist, what is not there, and "all" for a command that does not take it. */
 static void bad_nsid(struct vt *t)
 {
-	static const uint32_t nsid[] = { 0, 0xfffffffe, 0xffffffff };
+	static const uint32_t nsid[] = { 0, 0xfffffffe };
 	struct vctl *c = one(t);
+	uint32_t nobody;
 
 	vt_io_make(c, 1, 16);
 	for (unsigned i = 0; i < ARRAY_LEN(nsid); i++)
 		vh_write(c, 1, nsid[i], 0, 1, 1, ST(S_NS));
+	vh_write(c, 1, 0xffffffff, 0, 1, 1, ST(S_IF));
+	nobody = inactive(c);
+	if (nobody)
+		vh_write(c, 1, nobody, 0, 1, 1, ST(S_IF));
 }
 
 static void too_long(struct vt *t)

@@ -14,6 +14,7 @@ static void three_hundred(struct vt *t)
 }
 static void two_thousand(struct vt *t) { random_run(t, 2000); }
 static void stress(struct vt *t) { random_stress(t, 4000); }
+static void lost_again(struct vt *t) { random_bell_lost_again(t); }
 
 enum { NEED = NEED_LOG | DUT_THMCS | DUT_REGS };
 const struct vtest tests_rn[] = {
@@ -22,5 +23,6 @@ const struct vtest tests_rn[] = {
 	{ "RN-03", NEED, "X-07 SUS-02 RING-15", two_thousand, "a random sequence of 2000 steps", "random stress" },
 	{ "RN-04", NEED, "X-07 SUS-02 RING-15", stress, "4000 random steps with faults at every hook, resets and lost clients; every block compared",
 	  "random stress fault" },
+	{ "RN-05", NEED, "X-07 SUS-02 RING-15", lost_again, "a doorbell is lost, and again when it is rung again", "random fault" },
 	{ .id = NULL }
 };

@@ -1,6 +1,6 @@
 /* The vendor's part of a state image whose meaning we know (docs/stream.md): what a driver relies on and the standard part does not carry.
  * MC0 moves to MC1, whose own state is put back behind each test. */
-#include "verify/test.h"
+#include "verify/t_be.h"
 
 struct pair { struct vctl *from, *to; struct vmem image; uint32_t len; };
 enum { ONLY = 3 };
@@ -199,6 +199,23 @@ static void what_it_reads(struct vt *t)
 	p.to->port->ops->cfg_write(p.to->port, 0x3c, &line, 1);
 }
 
+struct mover { struct vt *t; struct pair *p; };
+static void move_it(void *ctx)
+{
+	struct mover *m = ctx;
+
+	halt(m->t, m->p);
+	go_on(m->t, m->p);
+}
+
+static void interrupts(struct vt *t)
+{
+	struct pair p = begin(t);
+
+	sv_table(t, p.from, p.to, move_it, &(struct mover){ t, &p });
+	vsv_put_back(t, p.to);
+}
+
 /* ---- what may not be taken */
 
 /* Where a record of the vendor's part begins; 0: there is none. */
@@ -272,5 +289,6 @@ const struct vtest tests_sv[] = {
 	{ "SV-04", NEED, "SCS-19 SUS-02", no_room, "completions that wait for room go along", NULL },
 	{ "SV-05", NEED, "SCS-19 E2E-12", what_it_reads, "the error log, namespaces' identities, configuration space", NULL },
 	{ "SV-06", NEED, "SCS-14 SCS-15", refused, "other namespaces, unknown records, lengths that lie", "negative hostile" },
+	{ "SV-07", NEED, "SCS-19 E2E-12", interrupts, "the MSI-X table goes along", NULL },
 	{ .id = NULL }
 };

@@ -151,6 +151,8 @@ struct vt {
 	struct model *model;		/* the shadow */
 	struct buf trace;		/* last commands of the test, for the report of a failure */
 	void *scratch;			/* of random.c */
+	struct { unsigned ctrl; uint32_t nsid; } sick[VT_NS];	/* media that fail on purpose */
+	unsigned sicks;
 	struct inj inj;			/* faults on purpose: nothing while vt_inject_on was not called in this test */
 	uint64_t injected[INJ_POINT_COUNT][INJ_ACT_COUNT];	/* over all tests */
 };
@@ -218,6 +220,7 @@ void vt_again(struct vctl *);						/* the client goes away without a word and co
 void vt_fresh(struct vt *);						/* as at the beginning of a test */
 void vt_inject_on(struct vt *);						/* rules may be put into t->inj */
 void vt_inject_off(struct vt *);					/* the runner's, after each test */
+void vt_media(struct vctl *, uint32_t nsid, const struct dut_media *);	/* NULL: healthy again; so is everything after the test */
 
 /* ---- queues */
 unsigned vt_cq_make(struct vctl *, unsigned qid, uint32_t size, const uint16_t *want);	/* contiguous, interrupts on, vector qid */

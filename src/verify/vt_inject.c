@@ -5,7 +5,9 @@
  * A doorbell that is held back stays the newest of its index: an older value never comes after a younger one, because a host that
  * writes its doorbells backwards submits what it never wrote.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "verify/inject.h"
 #include "verify/model.h"
@@ -126,8 +128,39 @@ void vt_inject_on(struct vt *t)
 	t->dut->inj = &t->inj;
 }
 
+static bool is_sick(const struct vt *t, unsigned ctrl, uint32_t nsid)
+{
+	for (unsigned i = 0; i < t->sicks; i++)
+		if (t->sick[i].ctrl == ctrl && t->sick[i].nsid == nsid)
+			return true;
+	return false;
+}
+
+void vt_media(struct vctl *c, uint32_t nsid, const struct dut_media *m)
+{
+	struct vt *t = c->t;
+	unsigned ctrl = (unsigned)(c->dut - t->dut->ctrl);
+	int rc = t->dut->media ? t->dut->media(t->dut, ctrl, nsid, m) : -ENOTSUP;
+
+	if (rc)
+		vt_error(t, "the back end cannot make NSID %u of %s fail: %s", nsid, c->name, strerror(-rc));
+	if (!m || is_sick(t, ctrl, nsid))
+		return;
+	if (t->sicks == VT_NS)
+		vt_error(t, "more than %d media that fail", VT_NS);
+	t->sick[t->sicks].ctrl = ctrl;
+	t->sick[t->sicks++].nsid = nsid;
+}
+
+static void heal_media(struct vt *t)
+{
+	for (; t->sicks; t->sicks--)
+		t->dut->media(t->dut, t->sick[t->sicks - 1].ctrl, t->sick[t->sicks - 1].nsid, NULL);
+}
+
 void vt_inject_off(struct vt *t)
 {
+	heal_media(t);
 	if (!t->dut->inj)
 		return;
 	t->dut->inj = NULL;

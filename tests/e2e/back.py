@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A guest comes back to a server where it has been: while that still clears up behind it, and where only an old copy of its disk is.
 And --mode handover, which is only for storage that both servers reach."""
+import signal
 from rig import *
 
 
-def begin(rig):
-    rig.a.start()
+def begin(rig, **how):
+    rig.a.start(**how)
     rig.b.start()
     rig.a.vm_start(False)
     works(rig.a)
@@ -72,11 +73,14 @@ def back_at_once():
     """Whoever watches the target may send the guest back before the source has put away what it left."""
     rig = Rig()
     try:
-        begin(rig)
+        begin(rig, stop_at='clean-up')
         rig.b.vm_start(True)
         there = rig.migrate(rig.a, rig.b)
+        until('A to clean up', rig.a.serve.stopped)
         until('B to own the guest', lambda: rig.b.vm().get('own') == 'owner')
         back = rig.migrate(rig.b, rig.a)
+        until('B to be on the way back', lambda: rig.b.vm().get('moving_out'))
+        rig.a.serve.signal(signal.SIGCONT)
         need(there.wait(60) == 0, 'the move there ended with', there.p.returncode, there.text()[-1500:])
         rig.a.guest.wait(20)
         rig.a.vm_start(True)
@@ -93,11 +97,12 @@ def stopped_behind_it():
     """Stopped while it clears up, a server ends the old VM first."""
     rig = Rig()
     try:
-        begin(rig)
+        begin(rig, stop_at='clean-up')
         rig.b.vm_start(True)
         rig.migrate(rig.a, rig.b)
-        until('A to know that it has gone', lambda: rig.a.vm().get('own') == 'released')
-        rig.a.serve.signal(15)
+        until('A to clean up', rig.a.serve.stopped)
+        rig.a.serve.signal(signal.SIGTERM)
+        rig.a.serve.signal(signal.SIGCONT)
         need(rig.a.serve.wait() == 0, 'A ended with', rig.a.serve.p.returncode, rig.a.serve.text()[-1500:])
         rig.a.guest.wait(20)
         works(rig.b)

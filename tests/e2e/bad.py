@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What an operator does wrong, and what the world does wrong: a sentence that helps, the documented exit code, nothing left behind."""
-import json, os, signal, socket, subprocess, sys
+import json, os, signal, socket, subprocess, sys, threading
 from rig import *
 
 USAGE, FAILED, REFUSED, DOUBT, CANCELLED, UNREACHABLE = 2, 1, 3, 4, 5, 6
@@ -160,8 +160,81 @@ def damaged(name, at, *words):
         for w in words:
             need(w in out, 'no "%s" in: %s' % (w, out))
         expect(rig.a.ferry('migrate', 'vm1', '--to', 'unix:/x'), REFUSED, 'damaged')
+        expect(rig.a.ferry('resolve', 'vm1', '--runs', 'here', '--force'), 0, 'owner')
+        rig.a.vm_start(False)
+        works(rig.a)
+        verdict(rig.a)
         down(rig.a)
     return run
+
+
+def lost(rig):
+    """The journal of a guest is gone. What it owned is not taken for what a failed move left behind, and what it had left is not started."""
+    rig.a.start()
+    rig.b.start()
+    rig.a.vm_start(False)
+    rig.b.vm_start(True)
+    works(rig.a)
+    need(rig.migrate(rig.a, rig.b).wait(60) == 0, 'the move failed')
+    works(rig.b)
+    for s in (rig.a, rig.b):
+        s.serve.signal(signal.SIGTERM)
+        s.serve.wait()
+        os.unlink('%s/guest-vm1.journal' % s.state)
+        s.start()
+        rc, out, err = s.ferry('status')
+        need('not served' in out and 'is gone' in out and 'ferry resolve' in out, s.name, 'says', out)
+    need(os.listdir(rig.b.pool) == ['vm1-1.img'], 'in the pool:', os.listdir(rig.b.pool))
+    expect(rig.b.ferry('resolve', 'vm1', '--runs', 'here'), REFUSED, '--force')
+    expect(rig.b.ferry('resolve', 'vm1', '--runs', 'here', '--force'), 0, 'owner')
+    expect(rig.a.ferry('resolve', 'vm1', '--runs', 'there', '--force'), 0, 'released')
+    works(rig.b)
+    rig.a.vm_start(True)
+    need(rig.migrate(rig.b, rig.a).wait(60) == 0, 'the move back failed')
+    works(rig.a)
+    verdict(rig.a)
+    down(rig.a, rig.b)
+
+
+def vm_unsaid(rig):
+    """A VM is attached that the server could neither stop nor move: its controller is not moved away under it."""
+    with open(rig.a.ini) as f:
+        text = f.read().replace('vm=embedded:%s\n' % rig.a.ctl, '')
+    with open(rig.a.ini, 'w') as f:
+        f.write(text)
+    with open(rig.b.ini, 'a') as f:
+        f.write('[guest vm1]\narrives=yes\n')
+    rig.a.start()
+    rig.b.start()
+    rig.a.vm_start(False)
+    works(rig.a)
+    expect(rig.a.ferry('migrate', 'vm1', '--to', rig.b.link), REFUSED, 'vm=embedded:PATH')
+    works(rig.a)
+    need(verdict(rig.a)['resets'] == 0, 'a refused move reset the controller')
+    down(rig.a, rig.b)
+
+
+def no_server(rig):
+    """Something answers at the control socket that is no server of ours."""
+    path = rig.dir + '/other.sock'
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(path)
+    s.listen(1)
+    s.settimeout(60 * SLOWER)
+
+    def answer(text):
+        c, _ = s.accept()
+        c.recv(65536)
+        c.sendall(text)
+        c.close()
+    for text in (b'{"id":1,"result":"x"}', b'{"id":1}', b'{"id":1,"result":{"guests":{}}}', b'{"id":1,"result":{"guests":[1,null]}}', b'[]'):
+        for args in (['status'], ['cancel', 'vm1'], ['shutdown'], ['resize', 'vm1', '1', '1G']):
+            t = threading.Thread(target=answer, args=(text + b'\n',))
+            t.start()
+            rc, out, err = ferry(*args, '--control', path)
+            t.join()
+            need(rc in (0, FAILED, UNREACHABLE), args, 'answered with', text, 'ended with', rc, out, err)
+    s.close()
 
 
 FULL = '[pool small]\nkind=ram\nmax_bytes=1M\n'
@@ -174,6 +247,9 @@ tests = [
     ('target without a pool', with_rig(refused('', 'no [pool] here has room'), b_extra='; none\n')),
     ('resolve', with_rig(resolve)),
     ('journal damaged', with_rig(damaged('guest-vm1.journal', 8, 'not served', 'damaged'))),
+    ('journals lost', with_rig(lost)),
+    ('a VM we know nothing of', with_rig(vm_unsaid)),
+    ('no server of ours', with_rig(no_server)),
     ('record damaged', with_rig(damaged('guests.json', 0, 'guests.json', 'damaged'))),
 ]
 

@@ -5,6 +5,7 @@ import json, os, re, resource, shutil, socket, struct, subprocess, sys, threadin
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from rig import *  # noqa: E402,F403
+import perfetto  # noqa: E402
 
 LUA = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../tools/vfio-user.lua')
 
@@ -184,7 +185,26 @@ def opens_in_protoc(rig, m, stats):
     with open(out, 'rb') as f:
         text = run_tool(rig, protoc, '--decode_raw', stdin=f).decode()
     begun, ended = len(re.findall(r'^    9: 1$', text, re.M)), len(re.findall(r'^    9: 2$', text, re.M))
-    need(begun == stats['commands'] and ended <= begun, 'slices', begun, ended, stats)
+    need(begun == stats['commands'] and ended == begun, 'slices', begun, ended, stats)
+
+
+def is_a_right_trace(rig, m, stats):
+    """By a reader that forgives nothing; and it does notice what is wrong."""
+    with open(export(m, 'perfetto'), 'rb') as f:
+        data = f.read()
+    t = perfetto.Trace(data)
+    print('# ' + t.about(), flush=True)
+    need(t.begun == t.ended == stats['commands'], 'slices', t.begun, t.ended, stats)
+    need(t.instants > stats['completions'] and len(t.flows) > 0, t.about())
+    points = sum(f.points for f in t.flows.values())
+    need(points >= stats['commands'] + len(t.flows), 'each command is announced by a doorbell:', points, len(t.flows), stats)
+    for what, broken, says in perfetto.breakages(data):
+        try:
+            perfetto.Trace(broken)
+        except perfetto.Wrong as e:
+            need(re.search(says, str(e)), what, 'was noticed as:', e)
+        else:
+            raise Failed('not noticed: ' + what)
 
 
 def opens_in_sqlite3(rig, m, stats):
@@ -460,6 +480,7 @@ TESTS = [
     ('packets in tshark', lambda: guest_through('--message-mode', check=opens_in_tshark)),
     ('waves in gtkwave', lambda: guest_through(check=opens_in_gtkwave)),
     ('a trace in protoc', lambda: guest_through(check=opens_in_protoc)),
+    ('a right trace', lambda: guest_through(check=is_a_right_trace)),
     ('tables in sqlite3', lambda: guest_through(check=opens_in_sqlite3)),
     ('a move, shared mode', a_move_through),
     ('a move, message mode', lambda: a_move_through('--message-mode')),

@@ -188,7 +188,7 @@ TEST(perfetto_is_well_formed)
 		while (field(&event, &no, &v, &b)) {
 			type = no == 9 ? v : type;
 			uuid = no == 11 ? v : uuid;
-			flows += no == 47;
+			flows += no == 47 || no == 48;
 		}
 		k = ptrack(t, tracks, uuid);
 		EXPECT(k && type >= 1 && type <= 3);
@@ -201,7 +201,7 @@ TEST(perfetto_is_well_formed)
 		instants += type == 3;
 	}
 	EXPECT_EQ(begun, monitor_stats(r->m)->commands);
-	EXPECT_EQ(ended, monitor_stats(r->m)->completions);
+	EXPECT_EQ(ended, begun); /* also of what is still out */
 	EXPECT(instants > 100 && flows > begun);
 	free(p);
 }

@@ -131,7 +131,7 @@ TEST(hmlm_lba_01_refusals)
 	s.nsid = le32_of(1);
 	EXPECT_STATUS(rig_admin(&r, r.mmc, s), NVME_INVALID_FIELD);
 	s.nsid = le32_of(9);
-	EXPECT_STATUS(rig_admin_data(&r, r.mmc, s, b, BUF), NVME_INVALID_NAMESPACE);
+	EXPECT_STATUS(rig_admin_data(&r, r.mmc, s, b, BUF), NVME_INVALID_FIELD);
 }
 
 /* A guest's own controller has it too: it is an ordinary command. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "migrate/journal.h"
 #include "migrate/link.h"
@@ -314,4 +315,61 @@ TEST(journal_damage_is_reported)
 	}
 	rec.len--;
 	EXPECT(journal_load(&j, &env, "vm1", &e) < 0);
+}
+
+/* What came since does not make it untrue that a move started the guest here: neither that it went on, nor a move back that came to
+ * nothing, nor that so many were refused that the record has forgotten some. */
+TEST(journal_knows_what_has_run_here)
+{
+	struct journal j;
+	uint8_t id[16] = { 9 };
+
+	memset(&rec, 0, sizeof(rec));
+	reload(&j);
+	EXPECT_EQ(journal_set(&j, OWN_RESERVED, 5, move_a, "unix:a", ""), 0);
+	EXPECT(!journal_started(&j, move_a, 5));
+	EXPECT_EQ(journal_set(&j, OWN_OWNER, 5, move_a, "", ""), 0);
+	EXPECT_EQ(journal_set(&j, OWN_HANDED, 6, move_b, "unix:c", ""), 0);
+	EXPECT_EQ(journal_set(&j, OWN_RELEASED, 6, move_b, "unix:c", ""), 0);
+	for (unsigned i = 0; i < 10; i++) {
+		id[1] = (uint8_t)i;
+		EXPECT_EQ(journal_set(&j, OWN_RESERVED, 9, id, "unix:c", ""), 0);
+		EXPECT(journal_started(&j, move_a, 5));
+		EXPECT_EQ(journal_refuse(&j, id), 0);
+		reload(&j);
+		EXPECT_EQ(j.own, OWN_NONE);
+		EXPECT(journal_started(&j, move_a, 5));
+		EXPECT(!journal_started(&j, id, 9));
+	}
+	id[1] = 0;	/* not in the record any more: it did not run here all the same */
+	EXPECT(!journal_refused(&j, id));
+	EXPECT(!journal_started(&j, id, 9));
+}
+
+/* A server made newer finds the records that it wrote before. */
+TEST(journal_of_version_1_is_read)
+{
+	struct journal j;
+	uint64_t sum;
+
+	memset(&rec, 0, sizeof(rec));
+	reload(&j);
+	EXPECT_EQ(journal_set(&j, OWN_OWNER, 7, move_a, NULL, "here"), 0);
+	rec.data[4] = 1;
+	sum = XXH3_64bits(rec.data, 512);
+	for (unsigned i = 0; i < 8; i++)
+		rec.data[512 + i] = (uint8_t)(sum >> 8 * i);
+	rec.len = 520;
+	reload(&j);
+	EXPECT_EQ(j.own, OWN_OWNER);
+	EXPECT_EQ(j.epoch, 7);
+	EXPECT(journal_started(&j, move_a, 7));
+	EXPECT(!journal_started(&j, move_b, 8));
+	EXPECT_EQ(journal_set(&j, OWN_HANDED, 8, move_b, "unix:b", ""), 0);
+	EXPECT_EQ(rec.len, 528);
+	rec.data[4] = 1;	/* a length that is not that version's */
+	sum = XXH3_64bits(rec.data, 520);
+	for (unsigned i = 0; i < 8; i++)
+		rec.data[520 + i] = (uint8_t)(sum >> 8 * i);
+	EXPECT(journal_load(&j, &env, "vm1", NULL) < 0);
 }

@@ -519,7 +519,7 @@ static void account(struct monkey *m)
 	EXPECT_EQ(m->out[2].count, 0);
 	EXPECT_EQ(c->inflight, 0);
 	EXPECT_EQ(c->held_count, 0);
-	EXPECT_EQ(c->bufs_free, 15);
+	EXPECT_EQ(c->bufs_free, (1u << NVME_BUFS) - 1);
 	EXPECT_EQ(c->dev.gmem.held, 0);
 	EXPECT_EQ(free_reqs(c) + c->aer_count, c->max_reqs);
 	EXPECT(m->answered > 100);

@@ -321,6 +321,32 @@ TEST(recover_takes_back)
 	EXPECT(journal_refused(&w.s[1].journal, w.s[1].journal.refused[0]));
 }
 
+/* In doubt for so long that the guest went on from the target, and a move of it back there came to nothing: the target's record says
+ * none now. It did start here once, so the one that asks must not take it back (two owners). */
+TEST(recover_asks_late)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+	struct journal *b = &w.s[1].journal;
+	struct err err = { "" };
+	const uint8_t on[16] = { 1 }, back[16] = { 2 };
+
+	world_move(&w, 0, &p);
+	world_until(&w, b->own == OWN_OWNER && w.s[1].vm.running);
+	move_out_free(w.out);
+	EXPECT_EQ(w.s[0].journal.own, OWN_HANDED);
+	w.s[1].vm.running = false;	/* it runs at a third server, under epoch 3 */
+	nvme_ctrl_set_online(w.s[1].mc, false);
+	EXPECT_EQ(journal_set(b, OWN_HANDED, 3, on, "sim:c", ""), 0);
+	EXPECT_EQ(journal_set(b, OWN_RELEASED, 3, on, "sim:c", ""), 0);
+	EXPECT_EQ(journal_set(b, OWN_RESERVED, 4, back, "sim:c", ""), 0);
+	EXPECT_EQ(journal_refuse(b, back), 0);
+	w.out = move_out_recover(&w.s[0].site, "g", &err);
+	EXPECT(w.out != NULL);
+	world_until(&w, out_over(&w));
+	EXPECT_EQ(w.s[0].journal.own, OWN_RELEASED);
+}
+
 /* ---- the log overflows ------------------------------------------------------------------------------------------------ */
 
 /* The mover gets no time while the guest writes thousands of small pieces, after the first pass: the ring fills, the device stops

@@ -262,7 +262,7 @@ TEST(format_judges_every_field)
 {
 	static const struct { uint32_t nsid, cdw10; unsigned status; } t[] = {
 		{ 0xffffffff, 0, NVME_INVALID_FIELD },			/* FNA bit 3 */
-		{ 0, 0, NVME_INVALID_NAMESPACE }, { 2, 0, NVME_INVALID_NAMESPACE }, { 0xfffffffe, 0, NVME_INVALID_NAMESPACE },
+		{ 0, 0, NVME_INVALID_NAMESPACE }, { 2, 0, NVME_INVALID_FIELD }, { 0xfffffffe, 0, NVME_INVALID_NAMESPACE },
 		{ 1, 2 << 9, NVME_INVALID_FIELD },			/* cryptographic erase */
 		{ 1, 3 << 9, NVME_INVALID_FIELD }, { 1, 7 << 9, NVME_INVALID_FIELD },
 		{ 1, 1, NVME_FORMAT_INVALID }, { 1, 15, NVME_FORMAT_INVALID }, { 1, 1 << 12, NVME_FORMAT_INVALID },

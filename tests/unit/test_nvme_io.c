@@ -24,9 +24,9 @@ static struct nvme_sqe copy_sqe(uint64_t sdlba, unsigned n)
 TEST(commands_behind_the_head_are_not_believed)
 {
 	static const struct { uint32_t nsid; uint64_t slba; unsigned status; } t[] = {
-		{ 1, 0, NVME_SUCCESS }, { 0, 0, NVME_INVALID_NAMESPACE }, { 2, 0, NVME_INVALID_NAMESPACE },
-		{ NVME_NSID_MAX, 0, NVME_INVALID_NAMESPACE }, { NVME_NSID_MAX + 1, 0, NVME_INVALID_NAMESPACE },
-		{ UINT32_MAX, 0, NVME_INVALID_NAMESPACE }, { 1, BLOCKS, NVME_LBA_OUT_OF_RANGE },
+		{ 1, 0, NVME_SUCCESS }, { 0, 0, NVME_INVALID_NAMESPACE }, { 2, 0, NVME_INVALID_FIELD },
+		{ NVME_NSID_MAX, 0, NVME_INVALID_FIELD }, { NVME_NSID_MAX + 1, 0, NVME_INVALID_NAMESPACE },
+		{ UINT32_MAX, 0, NVME_INVALID_FIELD }, { 1, BLOCKS, NVME_LBA_OUT_OF_RANGE },
 		{ 1, UINT64_MAX, NVME_LBA_OUT_OF_RANGE }, { 1, BLOCKS - 1, NVME_SUCCESS }, { UINT32_MAX - 1, 1, NVME_INVALID_NAMESPACE },
 	};
 	RIG(r, .queues = 1, .qsize = 16);
@@ -71,8 +71,8 @@ TEST(range_commands_judge_every_field)
 		{ 1, 0, 1, 1 << 24, NVME_INVALID_FIELD },	/* STC */
 		{ 1, 0, 1, 1 << 16, NVME_INVALID_FIELD },	/* command extension */
 		{ 0, 0, 1, 0, NVME_INVALID_NAMESPACE },
-		{ 2, 0, 1, 0, NVME_INVALID_NAMESPACE },
-		{ 0xffffffff, 0, 1, 0, NVME_INVALID_NAMESPACE },
+		{ 2, 0, 1, 0, NVME_INVALID_FIELD },	/* Base 4.1: not attached, */
+		{ 0xffffffff, 0, 1, 0, NVME_INVALID_FIELD },
 		{ NVME_NSID_MAX + 1, 0, 1, 0, NVME_INVALID_NAMESPACE },
 	};
 	RIG(r, .queues = 1);
@@ -181,7 +181,7 @@ TEST(flush)
 	spy_release(s);
 	EXPECT_STATUS(rig_wait(&r, r.mc, 1, cid), NVME_SUCCESS);
 	EXPECT_EQ(nvme_ns_find(r.ss, 3)->inflight, 0);
-	EXPECT_STATUS(rig_io(&r, r.mc, 1, rig_rw(NVME_NVM_FLUSH, 4, 0, 1)), NVME_INVALID_NAMESPACE);
+	EXPECT_STATUS(rig_io(&r, r.mc, 1, rig_rw(NVME_NVM_FLUSH, 4, 0, 1)), NVME_INVALID_FIELD);
 	EXPECT_STATUS(rig_io(&r, r.mc, 1, rig_rw(NVME_NVM_FLUSH, 0, 0, 1)), NVME_INVALID_NAMESPACE);
 	s->fail = -EIO;
 	s->fail_ops = 1 << BLK_FLUSH;

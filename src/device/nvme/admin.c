@@ -151,11 +151,7 @@ static nvme_status dbbuf(struct nvme_req *r)
 	/* They are polled, so they must be reached directly: with memory by message the host goes on with the real doorbells. */
 	if (!gmem_ptr(&c->dev.gmem, shadow, NVME_PAGE, false) || !gmem_ptr(&c->dev.gmem, eventidx, NVME_PAGE, true))
 		return NVME_DATA_TRANSFER_ERROR;
-	c->dbbuf_shadow = shadow;
-	c->dbbuf_eventidx = eventidx;
-	c->dbbuf_shadow_ptr = c->dbbuf_eventidx_ptr = NULL;
-	c->dbbuf_generation = 0;
-	c->dbbuf = true;
+	nvme_dbbuf_begin(c, shadow, eventidx);
 	return NVME_SUCCESS;
 }
 

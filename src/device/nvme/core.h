@@ -40,6 +40,7 @@ void nvme_queues_reset(struct nvme_ctrl *);	/* all gone; the requests are dealt 
 bool nvme_queues_fetch(struct nvme_ctrl *, unsigned budget);
 bool nvme_queues_flush(struct nvme_ctrl *);	/* posts held completions that have room now */
 bool nvme_queues_arm(struct nvme_ctrl *);	/* before sleeping: event indices; true if something came meanwhile */
+bool nvme_queues_unstick(struct nvme_ctrl *);	/* rings that could not be reached are tried again, when it is time */
 void nvme_cq_post(struct nvme_req *);		/* req->cqe is made but for SQHD and phase; frees the request when it is out */
 void nvme_cq_posted(struct nvme_req *, int rc);	/* the message came back */
 void nvme_sq_fetched(struct nvme_req *, int rc);

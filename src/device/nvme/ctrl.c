@@ -37,7 +37,7 @@ static void shst_set(struct nvme_ctrl *c, unsigned v)
 bool nvme_ctrl_may_fetch(const struct nvme_ctrl *c)
 {
 	return c->enabled && !(c->csts & NVME_CSTS_CFS) && c->suspend == NVME_RUNNING && c->online && !c->held &&
-	       !c->dev.gmem.draining && c->held_count < NVME_HELD_MAX && !cc_shn(c) && pci_bus_master(&c->pci);
+	       !c->dev.gmem.draining && !cc_shn(c) && pci_bus_master(&c->pci);
 }
 
 void nvme_ctrl_fatal(struct nvme_ctrl *c, const char *why)
@@ -256,6 +256,7 @@ bool nvme_ctrl_housekeep(struct nvme_ctrl *c)
 {
 	bool any = ready_clear(c);
 
+	any |= nvme_queues_unstick(c);
 	any |= nvme_reqs_poll(c);
 	any |= enable_try(c);
 	any |= drain_step(c);
@@ -286,11 +287,21 @@ static uint32_t reg_dword(const struct nvme_ctrl *c, unsigned off)
 	return 0;
 }
 
+/* Bits that may not change any more: page size, command set and arbitration while enabled, entry sizes while a queue has them. What a
+ * host writes there all the same is ignored, like writes of AQA, ASQ and ACQ: they go into the state image, and must say what is so. */
+static uint32_t cc_fixed(const struct nvme_ctrl *c)
+{
+	uint32_t entries = 0xffu << NVME_CC_IOSQES_SHIFT, shape = 7u << NVME_CC_CSS_SHIFT | 15u << NVME_CC_MPS_SHIFT | 7u << NVME_CC_AMS_SHIFT;
+
+	return !cc_en(c) ? 0 : MAX(c->sq_top, c->cq_top) > 1 ? shape | entries : shape;
+}
+
 static void cc_write(struct nvme_ctrl *c, uint32_t v)
 {
+	uint32_t fixed = v & NVME_CC_EN ? cc_fixed(c) : 0;
 	bool was = cc_en(c);
 
-	c->cc = v & CC_BITS;
+	c->cc = (v & CC_BITS & ~fixed) | (c->cc & fixed);
 	if (was && !cc_en(c))
 		nvme_ctrl_clr(c);
 	enable_try(c);
@@ -316,6 +327,8 @@ static void reg_write(struct nvme_ctrl *c, unsigned off, uint32_t v)
 {
 	const uint64_t low = UINT32_MAX, page = ~(uint64_t)(NVME_PAGE - 1);
 
+	if (cc_en(c) && off >= NVME_REG_AQA && off < NVME_REG_ACQ + 8)
+		return;
 	switch (off) {
 	case NVME_REG_INTMS: c->intms |= v; break;
 	case NVME_REG_INTMC: c->intms &= ~v; break;
@@ -456,10 +469,11 @@ static bool ctrl_poll(struct device *d, unsigned budget)
 static uint64_t ctrl_deadline(struct device *d)
 {
 	struct nvme_ctrl *c = nvme_ctrl_of(d);
+	uint64_t unstick = c->unstick_ns ? c->unstick_ns : UINT64_MAX;
 
 	if (!list_empty(&c->retry))
 		return nvme_now(c);
-	return list_empty(&c->throttled) ? UINT64_MAX : nvme_rate_deadline(c);
+	return list_empty(&c->throttled) ? unstick : MIN(unstick, nvme_rate_deadline(c));
 }
 
 static void ctrl_irq_bound(struct device *d, unsigned vector)

@@ -301,8 +301,10 @@ static nvme_status judge_nsid(const struct nvme_req *r, const struct feature *f)
 
 	if (nsid == 0 || nsid == UINT32_MAX)
 		return NVME_SUCCESS;
-	if (nsid > NVME_NSID_MAX || !r->ctrl->attach[nsid])
+	if (nsid > NVME_NSID_MAX)
 		return NVME_INVALID_NAMESPACE;
+	if (!r->ctrl->attach[nsid])
+		return NVME_INVALID_FIELD;
 	return f->flags & F_NS ? NVME_SUCCESS : NVME_FEATURE_NOT_NS;
 }
 

@@ -21,15 +21,17 @@ enum {
 	NVME_MDTS = 5,				/* 2^5 pages = 128 KiB */
 	NVME_XFER_MAX = NVME_PAGE << NVME_MDTS,
 	NVME_IOV_MAX = (NVME_XFER_MAX / NVME_PAGE) + 1,
-	NVME_BUFS = 4,				/* bounce and scratch buffers of NVME_XFER_MAX bytes, per controller */
+	NVME_BUFS = 5,				/* bounce and scratch buffers of NVME_XFER_MAX bytes, per controller */
 	NVME_AER_MAX = 8,			/* outstanding AERs (AERL + 1) */
+	NVME_ADMIN_REQS = 4,			/* requests that I/O commands leave to the admin queue, */
+	NVME_ADMIN_BUFS = 1,			/* and buffers */
 	NVME_ERRLOG_ENTRIES = 64,
 	NVME_VERSION = 0x00020100,		/* Base 2.1: property VS and Identify Controller */
 	NVME_NVM_VERSION = 0x00010200,		/* NVM Command Set 1.2 */
 	NVME_SGLS = 1 << 16 | 1,		/* SGLs of any alignment, bit buckets; what xfer.c takes */
 	NVME_QSIZE_MAX = 4096,			/* entries; CAP.MQES + 1 */
 	NVME_WORK_MAX = 4 << 20,		/* bytes one poll may give to backends; beyond, what can wait waits for the next */
-	NVME_HELD_MAX = 256			/* completions waiting for CQ room that a state image can carry; more stop fetching */
+	NVME_HELD_MAX = 256			/* completions waiting for CQ room that a state image can carry; more stop fetching from I/O queues */
 };
 
 struct nvme_ns {
@@ -60,7 +62,7 @@ struct nvme_sq {
 	struct nvme_cq *cq;
 	/* derived */
 	uint32_t db_bad;			/* doorbell value already complained about; 0 none (0 is never bad) */
-	uint64_t stuck;				/* gmem generation in which a fetch failed: not tried again before it changes */
+	uint64_t stuck;				/* gmem generation in which a fetch failed: not tried again before it changes (queue.c) */
 	struct nvme_req *delete_req;		/* Delete I/O SQ waiting for the last command (deleting) */
 };
 
@@ -74,6 +76,7 @@ struct nvme_cq {
 	uint8_t *ptr;
 	uint64_t generation;
 	struct list held;			/* nvme_req waiting for room (or, by message, for their turn) */
+	unsigned waiting;			/* how many those are */
 	/* derived */
 	bool posting;				/* by message: the first of held is on its way */
 	uint32_t db_bad;
@@ -128,7 +131,7 @@ enum nvme_row_flags {
 	NVME_ROW_OUT = 1 << 1,			/* controller -> host data */
 	NVME_ROW_LINEAR = 1 << 2,		/* run() wants the data in req->buf; len <= NVME_XFER_MAX */
 	NVME_ROW_SCRATCH = 1 << 3,		/* run() wants req->scratch */
-	NVME_ROW_NS = 1 << 4,			/* NSID must be an attached namespace -> req->ns, else INVALID_NAMESPACE */
+	NVME_ROW_NS = 1 << 4,			/* NSID must be an attached namespace -> req->ns */
 	NVME_ROW_NS_OR_ALL = 1 << 5,		/* same, but FFFFFFFFh gives ns = NULL */
 	NVME_ROW_MMC = 1 << 6,			/* only on an MMC, else INVALID_OPCODE */
 	NVME_ROW_RATE = 1 << 7,			/* counted by the rate limiter */
@@ -246,12 +249,14 @@ struct nvme_ctrl {
 
 	struct nvme_req *reqs;
 	struct list req_free, buf_wait, throttled, retry, telling;	/* nvme_req */
+	unsigned req_count;				/* in req_free */
 	unsigned inflight;				/* all requests out, orphans too, AERs not */
 	uint8_t *bufs[NVME_BUFS];
 	uint32_t bufs_free;				/* bit map */
 	unsigned held_count;				/* completions waiting for CQ room, all queues */
 	struct nvme_ctrl_stats stats;			/* derived */
 	uint64_t work;					/* derived: bytes given to backends since the last poll began */
+	uint64_t unstick_ns;				/* derived: when stuck queues are tried again; 0 none is */
 	unsigned sq_top, cq_top, sq_turn;		/* derived: highest live qid + 1; where the next fetch round starts */
 	struct blk_io shn_io;				/* derived: the flush of a shutdown */
 #ifdef FERRY_BREAK_DIRTY_LATE
@@ -321,6 +326,7 @@ void nvme_cq_delete(struct nvme_cq *);			/* at once */
 /* Delete I/O CQ: SUCCESS once no completion is on its way into its memory any more. Returns the status or NVME_ASYNC. */
 nvme_status nvme_cq_delete_wait(struct nvme_cq *, struct nvme_req *);
 void nvme_doorbells_latch(struct nvme_ctrl *);		/* sq->tail and cq->head from the doorbells: before they are saved */
+void nvme_dbbuf_begin(struct nvme_ctrl *, uint64_t shadow, uint64_t eventidx);	/* shadow doorbells from now on; both are mapped */
 /* Puts a completion back that waited for CQ room when the controller was saved. False: no request free. */
 bool nvme_held_restore(struct nvme_sq *, uint16_t cid, uint16_t status, uint32_t dw0, uint32_t dw1);
 

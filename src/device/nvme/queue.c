@@ -11,6 +11,7 @@
 
 enum {
 	BURST = 16,	/* commands one queue may have before the next one has its turn */
+	CQ_WAITING_MAX = 16, /* completions without room in one CQ; more stop fetching from its SQs */
 	HINT_AHEAD = 3	/* commands between a look and the command's turn: about as long as memory takes to answer */
 };
 
@@ -98,6 +99,18 @@ void nvme_admin_queues_create(struct nvme_ctrl *c)
 	sq_set(c, 0, 0, (c->aqa & 0xfff) + 1, c->asq, 0);
 }
 
+static void held_add(struct nvme_cq *cq, struct nvme_req *req)
+{
+	list_push(&cq->held, &req->link);
+	cq->waiting++;
+}
+
+static void held_del(struct nvme_cq *cq, struct nvme_req *req)
+{
+	list_del(&req->link);
+	cq->waiting--;
+}
+
 /* Completions that still wait are dropped: to the host, deleting the queue ended its commands. */
 static void held_drop(struct nvme_cq *cq, const struct nvme_sq *only)
 {
@@ -111,11 +124,11 @@ static void held_drop(struct nvme_cq *cq, const struct nvme_sq *only)
 				req->forsaken = true;
 				continue;	/* the slot is half written: let it finish */
 			}
-			list_del(&req->link);
+			held_del(cq, req);
 			req->sq = NULL;
 			continue;
 		}
-		list_del(&req->link);
+		held_del(cq, req);
 		req->ctrl->held_count--;
 		nvme_req_free(req);
 	}
@@ -287,6 +300,35 @@ void nvme_doorbells_latch(struct nvme_ctrl *c)
 			cq_latch(c, &c->cq[i], shadow);
 }
 
+/* Only where nothing has been written yet: a host that keeps its shadows up to date before it gives them to us knows better. */
+static void shadow_begin(struct nvme_ctrl *c, uint32_t *page, unsigned index, uint32_t value)
+{
+	uint32_t zero = 0;
+
+	if (value && __atomic_compare_exchange_n(&page[index], &zero, value, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		gmem_mark_ring(&c->dev.gmem, c->dbbuf_shadow + 4ull * index, 4);
+}
+
+/* Queues may have been used before: a shadow that is still 0 would move their tails back, and commands that ran long ago would run once
+ * more. So it begins with the doorbell's value. */
+void nvme_dbbuf_begin(struct nvme_ctrl *c, uint64_t shadow, uint64_t eventidx)
+{
+	uint32_t *page = gmem_ptr(&c->dev.gmem, shadow, NVME_PAGE, true);
+
+	nvme_doorbells_latch(c);
+	c->dbbuf_shadow = shadow;
+	c->dbbuf_eventidx = eventidx;
+	c->dbbuf_shadow_ptr = c->dbbuf_eventidx_ptr = NULL;
+	c->dbbuf_generation = 0;
+	c->dbbuf = true;
+	for (unsigned i = 1; page && i < c->sq_top; i++)
+		if (c->sq[i].live)
+			shadow_begin(c, page, 2 * i, c->sq[i].tail);
+	for (unsigned i = 1; page && i < c->cq_top; i++)
+		if (c->cq[i].live)
+			shadow_begin(c, page, 2 * i + 1, c->cq[i].head);
+}
+
 static bool eventidx_set(struct nvme_ctrl *c, unsigned index, uint16_t value)
 {
 	if (c->dbbuf_eventidx_ptr[index] == value)
@@ -327,6 +369,33 @@ bool nvme_queues_arm(struct nvme_ctrl *c)
 
 /* ---- fetching ---- */
 
+/* A ring that could not be reached: not tried again before the memory map changes, or a second has gone by. A VMM refuses while its guest
+ * has bus mastering off, and we hear of that afterwards; one that was stopped does not answer at all. Both come back without a new map. */
+static uint64_t stuck(struct nvme_ctrl *c)
+{
+	c->unstick_ns = nvme_now(c) + NS_PER_S;
+	return c->dev.gmem.generation;
+}
+
+bool nvme_queues_unstick(struct nvme_ctrl *c)
+{
+	if (!c->unstick_ns || nvme_now(c) < c->unstick_ns)
+		return false;
+	c->unstick_ns = 0;
+	for (unsigned i = 0; i < c->sq_top; i++)
+		c->sq[i].stuck = 0;
+	for (unsigned i = 0; i < c->cq_top; i++)
+		c->cq[i].stuck = 0;
+	return true;
+}
+
+/* A backend that does not answer, or many queues, must not take the last requests: what a driver does about commands that take too long
+ * (Abort, Delete I/O SQ, Get Log Page) are admin commands. */
+static struct nvme_req *req_for(struct nvme_ctrl *c, const struct nvme_sq *sq)
+{
+	return sq->qid && c->req_count <= NVME_ADMIN_REQS ? NULL : nvme_req_take(c);
+}
+
 static void sq_advance(struct nvme_ctrl *c, struct nvme_sq *sq)
 {
 	sq->head = sq->head + 1u == sq->size ? 0 : (uint16_t)(sq->head + 1);
@@ -338,7 +407,7 @@ static void sq_advance(struct nvme_ctrl *c, struct nvme_sq *sq)
  * the queue, where the target finds it. */
 static bool sq_fetch_by_message(struct nvme_ctrl *c, struct nvme_sq *sq)
 {
-	struct nvme_req *req = nvme_req_take(c);
+	struct nvme_req *req = req_for(c, sq);
 	int rc;
 
 	if (!req)
@@ -360,7 +429,7 @@ void nvme_sq_fetched(struct nvme_req *req, int rc)
 	if (sq)
 		sq->fetching = false;
 	if (sq && rc)
-		sq->stuck = c->dev.gmem.generation;
+		sq->stuck = stuck(c);
 	if (!sq || rc || sq->deleting || !nvme_ctrl_may_fetch(c)) {
 		nvme_req_free(req);
 		if (sq)
@@ -372,9 +441,17 @@ void nvme_sq_fetched(struct nvme_req *req, int rc)
 	nvme_req_start(req);
 }
 
+/* A CQ that its host does not empty stops the SQs that use it and no others, the admin queue least of all: deleting the queue, or
+ * aborting, may be how the host means to go on. */
+static bool cq_patient(const struct nvme_ctrl *c, const struct nvme_sq *sq)
+{
+	return sq->cq->waiting < CQ_WAITING_MAX && (!sq->qid || c->held_count < NVME_HELD_MAX);
+}
+
 static bool sq_ready(const struct nvme_ctrl *c, const struct nvme_sq *sq)
 {
-	return sq->live && !sq->deleting && !sq->fetching && sq->head != sq->tail && sq->stuck != c->dev.gmem.generation;
+	return sq->live && !sq->deleting && !sq->fetching && sq->head != sq->tail && sq->stuck != c->dev.gmem.generation &&
+	       cq_patient(c, sq);
 }
 
 /* Looks at the command that stands HINT_AHEAD behind the head and lets its backend warm up. The guest may change it meanwhile:
@@ -410,7 +487,7 @@ static unsigned sq_fetch(struct nvme_ctrl *c, struct nvme_sq *sq, unsigned max)
 	if (!sq->ptr)
 		return sq_fetch_by_message(c, sq);
 	while (n < max && sq->live && !sq->deleting && sq->head != sq->tail) {
-		struct nvme_req *req = nvme_req_take(c);
+		struct nvme_req *req = req_for(c, sq);
 
 		if (!req)
 			break;
@@ -526,7 +603,7 @@ static int cq_write_last(struct nvme_req *req)
 	return nvme_gop_submit(req, NVME_GOP_CQE_LAST, cq->prp1 + 16ull * cq->tail + 12, (uint8_t *)&req->cqe + 12, 4, true);
 }
 
-/* A message came back. A failed one is tried again when the memory map has changed: the guest still waits for it. */
+/* A message came back. A failed one is tried again: the guest still waits for it. */
 void nvme_cq_posted(struct nvme_req *req, int rc)
 {
 	struct nvme_ctrl *c = req->ctrl;
@@ -545,7 +622,7 @@ void nvme_cq_posted(struct nvme_req *req, int rc)
 	}
 	cq->posting = false;
 	if (rc && req->forsaken) {	/* nobody waits for it, and a state image could not name its queue */
-		list_del(&req->link);
+		held_del(cq, req);
 		nvme_req_free(req);
 		cq_quiet(cq);
 		return;
@@ -553,10 +630,10 @@ void nvme_cq_posted(struct nvme_req *req, int rc)
 	if (rc) {
 		req->where = NVME_REQ_HELD;
 		c->held_count++;
-		cq->stuck = c->dev.gmem.generation;
+		cq->stuck = stuck(c);
 		return;
 	}
-	list_del(&req->link);
+	held_del(cq, req);
 	cq_advance(c, cq);
 	nvme_req_free(req);
 	cq_quiet(cq);
@@ -577,7 +654,7 @@ void nvme_cq_post(struct nvme_req *req)
 		return;
 	}
 	req->where = NVME_REQ_HELD;
-	list_push(&cq->held, &req->link);
+	held_add(cq, req);
 	c->held_count++;
 }
 
@@ -594,7 +671,7 @@ static bool cq_flush(struct nvme_ctrl *c, struct nvme_cq *cq)
 			cq_write_by_message(c, cq, req);
 			continue;
 		}
-		list_del(&req->link);
+		held_del(cq, req);
 		c->held_count--;
 		cq_write(c, cq, ring, req);
 		nvme_req_free(req);
@@ -627,7 +704,7 @@ bool nvme_held_restore(struct nvme_sq *sq, uint16_t cid, uint16_t status, uint32
 	req->dw0 = dw0;
 	req->dw1 = dw1;
 	req->where = NVME_REQ_HELD;
-	list_push(&sq->cq->held, &req->link);
+	held_add(sq->cq, req);
 	c->held_count++;
 	return true;
 }

@@ -35,6 +35,7 @@ void nvme_reqs_init(struct nvme_ctrl *c)
 		c->reqs[i].ctrl = c;
 		list_push(&c->req_free, &c->reqs[i].link);
 	}
+	c->req_count = c->max_reqs;
 	c->bufs_free = (1u << NVME_BUFS) - 1;
 }
 
@@ -47,6 +48,7 @@ struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
 	if (l == &c->req_free)
 		return NULL;
 	list_del(l);
+	c->req_count--;
 	req->sq = NULL;
 	req->row = NULL;
 	req->ns = NULL;
@@ -71,6 +73,7 @@ void nvme_req_free(struct nvme_req *req)
 	req->where = NVME_REQ_FREE;
 	req->sq = NULL;
 	list_push(head->next, &req->link);
+	req->ctrl->req_count++;
 }
 
 static uint8_t *buf_take(struct nvme_ctrl *c)
@@ -89,6 +92,14 @@ static void buf_give(struct nvme_ctrl *c, uint8_t **buf)
 	*buf = NULL;
 }
 
+static bool is_io(const struct nvme_req *req) { return req->sq && req->sq->qid; }
+
+/* What a stopped backend keeps must not stop Identify or Get Log Page: I/O commands leave a buffer to the admin queue. */
+static bool bufs_are(const struct nvme_req *req, unsigned n)
+{
+	return !n || (unsigned)__builtin_popcount(req->ctrl->bufs_free) >= n + (is_io(req) ? NVME_ADMIN_BUFS : 0);
+}
+
 /* All or nothing, so that two requests never wait for each other's second buffer. */
 static bool bufs_take(struct nvme_req *req, bool buf, bool scratch)
 {
@@ -96,7 +107,7 @@ static bool bufs_take(struct nvme_req *req, bool buf, bool scratch)
 
 	buf = buf && !req->buf;
 	scratch = scratch && !req->scratch;
-	if (__builtin_popcount(c->bufs_free) < buf + scratch)
+	if (!bufs_are(req, (unsigned)buf + scratch))
 		return false;
 	if (buf)
 		req->buf = buf_take(c);
@@ -291,6 +302,16 @@ static void req_wait(struct nvme_req *req, struct list *where)
 	list_push(where, &req->link);
 }
 
+/* Admin commands before all others. */
+static void bufs_wait(struct nvme_req *req)
+{
+	struct list *all = &req->ctrl->buf_wait, *at = is_io(req) ? all : all->next;
+
+	while (at != all && !is_io(LIST_ENTRY(at, struct nvme_req, link)))
+		at = at->next;
+	req_wait(req, at);
+}
+
 /* The segments are known: find the bytes, or buffers in their place. Comes here again from buf_wait, so nothing is kept
  * that a change of the memory map could make wrong. */
 void nvme_req_mapped(struct nvme_req *req, nvme_status st)
@@ -309,9 +330,9 @@ void nvme_req_mapped(struct nvme_req *req, nvme_status st)
 		return;
 	}
 	/* Who has its buffers (nvme_req_refetch) does not queue up for more: those in front may be waiting for just these. */
-	if ((!list_empty(&c->buf_wait) && lacks && req->where != NVME_REQ_WAITING) ||
+	if ((!list_empty(&c->buf_wait) && lacks && req->where != NVME_REQ_WAITING && is_io(req)) ||
 	    !bufs_take(req, !direct, flags & NVME_ROW_SCRATCH)) {
-		req_wait(req, &c->buf_wait);
+		bufs_wait(req);
 		return;
 	}
 	req->where = NVME_REQ_OUT;
@@ -375,6 +396,8 @@ static nvme_status judge_flags(const struct nvme_req *req)
 	return NVME_SUCCESS;
 }
 
+/* Base 4.1, NSID: one that cannot exist is an invalid namespace; one that could but is not attached, and FFFFFFFFh for a command that does
+ * not take it, are an invalid field. */
 static nvme_status judge_ns(struct nvme_req *req)
 {
 	uint32_t nsid = le32_get(req->sqe.nsid);
@@ -383,8 +406,12 @@ static nvme_status judge_ns(struct nvme_req *req)
 		return NVME_SUCCESS;
 	if (nsid == UINT32_MAX && req->row->flags & NVME_ROW_NS_OR_ALL)
 		return NVME_SUCCESS;
-	if (nsid == 0 || nsid > NVME_NSID_MAX || !req->ctrl->attach[nsid])
+	if (nsid == UINT32_MAX)
+		return NVME_INVALID_FIELD;
+	if (nsid == 0 || nsid > NVME_NSID_MAX)
 		return NVME_INVALID_NAMESPACE;
+	if (!req->ctrl->attach[nsid])
+		return NVME_INVALID_FIELD;
 	if (req->ctrl->attach[nsid]->busy_format)
 		return NVME_FORMAT_IN_PROGRESS;
 	req->ns = req->ctrl->attach[nsid];
@@ -546,9 +573,8 @@ static bool bufs_poll(struct nvme_ctrl *c)
 
 	while (!list_empty(&c->buf_wait) && !c->dev.gmem.draining && c->work < NVME_WORK_MAX) {
 		struct nvme_req *req = LIST_ENTRY(c->buf_wait.next, struct nvme_req, link);
-		unsigned want = 1u + !!(req->row->flags & NVME_ROW_SCRATCH);
 
-		if ((unsigned)__builtin_popcount(c->bufs_free) < want)
+		if (!bufs_are(req, 1u + !!(req->row->flags & NVME_ROW_SCRATCH)))
 			break;
 		list_del(&req->link);
 		nvme_req_mapped(req, NVME_SUCCESS);

@@ -62,9 +62,9 @@ WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 	D(dbbuf_generation, "of the pointers")                                                 \
 	C(ADMIN, sq) C(ADMIN, cq) A(IRQS, cq_pending_irq, 4)                                   \
 	D(reqs, "a suspended controller has none but those in AERS and HELD")                  \
-	D(req_free, "as reqs") D(buf_wait, "as reqs") D(throttled, "as reqs") D(retry, "as reqs") D(telling, "as reqs") \
+	D(req_free, "as reqs") D(req_count, "as reqs") D(buf_wait, "as reqs") D(throttled, "as reqs") D(retry, "as reqs") D(telling, "as reqs") \
 	D(inflight, "follows from HELD") D(held_count, "follows from HELD") D(bufs, "memory") D(bufs_free, "as reqs")             \
-	D(work, "of one poll")	D(stats, "this server's counters, for its operator")                                   \
+	D(work, "of one poll") D(unstick_ns, "of this server's memory table") D(stats, "this server's counters, for its operator")                                   \
 	D(sq_top, "follows from the SQs") D(cq_top, "follows from the CQs") D(sq_turn, "fairness only") \
 	D(shn_io, "none after a drain") D(shn_out, "false after a drain") \
 	D(shn_ns, "a shutdown under way starts over: flushing twice is harmless")              \
@@ -89,7 +89,7 @@ WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 #define NVME_CQ_ROWS(V, A, E, C, D)                                                               \
 	C(V0, live) C(V0, ien) C(QUEUES, irq_wanted) C(V0, qid) C(V0, size) C(V0, iv)          \
 	C(V0, prp1) C(V0, head) C(V0, tail) C(QUEUES, phase) D(sqs, "follows from the SQs")    \
-	D(ptr, "pointer") D(generation, "of ptr") C(HELD, held) \
+	D(ptr, "pointer") D(generation, "of ptr") C(HELD, held) D(waiting, "follows from HELD") \
 	D(posting, "false after a drain") D(db_bad, "only avoids repeated complaints")         \
 	D(stuck, "of this server's memory table") D(deleting, "false after a drain")           \
 	D(delete_req, "none after a drain")
