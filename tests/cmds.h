@@ -88,16 +88,11 @@ static inline struct blk *spy_open(struct blk *below)
 
 static inline void *cmd_page(struct rig *r, struct nvme_ctrl *c)
 {
-	static struct { uint8_t *mem; uint8_t *page; } cache[RIG_CTRLS];
 	struct rig_host *h = rig_host(r, c);
-	unsigned i = (unsigned)(h - r->host);
 
-	if (cache[i].mem != h->mem || h->used <= (uint64_t)(cache[i].page - h->mem)) {
-		cache[i].page = rig_alloc(r, c, 4096);
-		cache[i].mem = h->mem;
-	}
-	memset(cache[i].page, 0xee, 4096);
-	return cache[i].page;
+	if (!h->cmd_page)
+		h->cmd_page = rig_alloc(r, c, 4096);
+	return memset(h->cmd_page, 0xee, 4096);
 }
 
 /* The page's content is in *out (may be NULL). */

@@ -37,6 +37,7 @@ struct rig_host {
 	struct device *dev;
 	uint8_t *mem;
 	uint64_t iova, used;
+	uint8_t *cmd_page;			/* cmds.h */
 	struct rig_queue q[RIG_QUEUES];
 	struct nvme_cqe stash[RIG_STASH];	/* reaped, not asked for yet */
 	unsigned stashed;

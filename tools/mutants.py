@@ -13,7 +13,8 @@ tests/mutants/*.mut, one mutant after the other; lines that begin with # are com
   file: src/device/nvme/queue.c         the file that is changed; NAME.h: see `with`
   with: src/a.c src/b.c                 more files to compile (those that include a changed header); may have *
   define: NAME                          compiled with -DNAME instead of a change of text
-  backend: sockets                      where it shows; without this line in-process
+  backend: sockets                      where it shows; without this line in-process. `monitored`: what the suite passes in-process is looked at
+                                        by `ferry verify monitor` between the suite and a server, and noticed if that blames the device
   survives: why                         why the suite cannot or need not notice
   -                                     old text, whole lines or parts of one, must occur exactly once
           if (++cq->tail == cq->size) {
@@ -27,7 +28,8 @@ DATA = os.path.join(ROOT, 'tests/mutants')
 DOC = os.path.join(ROOT, 'docs/mutants.md')
 FIELDS = ('what', 'like', 'file', 'with', 'define', 'backend', 'survives')
 SEED = '1'
-LIMIT_S = {'inprocess': 120, 'sockets': 300}    # a whole run that takes longer hangs
+LIMIT_S = {'inprocess': 120, 'sockets': 300, 'monitored': 300}    # a whole run that takes longer hangs
+MONITORED = 'ID,SU,RS,MR,ST,TS,TM,TR,RE,E2E'    # groups that are run through the monitor
 COMMAND_S = 2                                   # what a single command may take
 MEMORY = 8 << 30                                # of address space
 
@@ -92,7 +94,7 @@ def judge(m):
     """What is wrong with a mutant's data, or None."""
     if not re.fullmatch(r'[a-z0-9-]+', m.name) or not m.what or not m.like or not m.file:
         return 'needs a name of small letters, and what, like and file'
-    if m.backend not in ('', 'sockets'):
+    if m.backend not in WAYS:
         return 'unknown backend ' + m.backend
     if bool(m.edits) == bool(m.define):
         return 'needs either a change of text or a define'
@@ -235,6 +237,56 @@ def over_sockets(exe, clean, where):
             end(p)
 
 
+def at_fault(record):
+    """The first thing for which the monitor blames the device: what the host does wrong, the suite does on purpose."""
+    with open(os.path.join(ROOT, 'docs/monitor.md')) as f:
+        rules = re.findall(r'^\| ([A-Z_]+) \| D \|', f.read(), re.M)
+    with open(record) as f:
+        for line in f:
+            note = json.loads(line)['note'] if '"kind":"violation"' in line else ''
+            if note.split(':')[0] in rules:
+                return 'fails', 'the monitor: ' + note.split(':')[0], note
+    return 'passes', '', ''
+
+
+def monitored(exe, clean, where):
+    """What the suite passes in-process, looked at by a monitor between it and the mutant. The suite's own verdicts do not count here: between
+    sockets some of what it bounds in time may be late. The management controller wants its host's memory mapped."""
+    alone = in_process(exe, where)
+    if alone[0] != 'passes':
+        return alone
+    where = tempfile.mkdtemp(dir=where)
+    there, here = [where + '/mmc.sock'] + [where + '/run/vm%d.sock' % i for i in (1, 2, 3)], [where + '/m%d.sock' % i for i in range(4)]
+    with open(where + '/log', 'w') as log:
+        running = []
+        try:
+            running.append(start([exe, 'serve', '-c', config(where)], log))
+            running.append(start([clean, 'verify', 'monitor', '--listen', ','.join(here), '--to', ','.join(there), '--record', where + '/record', '--quiet',
+                                  '--message-mode', '--shared', '0', '--cntlid', '1,2,3,4'], log))
+            until = time.monotonic() + 60
+            while not all(map(os.path.exists, there + here)):
+                if time.monotonic() > until:
+                    raise Trouble('the server or the monitor does not listen')
+                time.sleep(0.05)
+            suite = start([clean, 'verify', 'run', '--seed', SEED, '--timeout', '%ds' % COMMAND_S, '--socket', ','.join(here), '--group', MONITORED], log)
+            running.append(suite)
+            try:
+                suite.wait(LIMIT_S['monitored'])
+            except subprocess.TimeoutExpired:
+                return 'hangs', '', ''
+            if running[0].poll() is not None:
+                return 'dies', '', 'the server ended with %d' % running[0].returncode
+            running[1].terminate()
+            running[1].wait(60)
+            return at_fault(where + '/record')
+        finally:
+            for p in running:
+                end(p)
+
+
+WAYS = {'': lambda exe, clean, where: in_process(exe, where), 'sockets': over_sockets, 'monitored': monitored}
+
+
 def row_of(build, m):
     """What one mutant's own trouble is (it does not compile), is told in its row."""
     try:
@@ -243,16 +295,16 @@ def row_of(build, m):
         return {'name': m.name, 'verdict': 'trouble', 'test': '', 'said': str(e), 'seconds': 0.0}
 
 
-def examine(build, m, sockets=False):
+def examine(build, m, backend=''):
     """Builds and runs one mutant (None: no change). Returns its row."""
     where = tempfile.mkdtemp(prefix='ferry-mut-')
     began = time.monotonic()
     try:
         exe = build.make(m, where)
-        sockets = sockets or (m and m.backend == 'sockets')
+        backend = m.backend if m else backend
         for again in range(2):
             t = time.monotonic()
-            how = over_sockets(exe, build.ferry, where) if sockets else in_process(exe, where)
+            how = WAYS[backend](exe, build.ferry, where)
             # A run that was slow may have failed because this machine was: what is true shows again.
             if how[0] in ('passes', 'dies') or time.monotonic() - t < COMMAND_S:
                 break
@@ -287,7 +339,7 @@ def document(mutants, results):
     for m in mutants:
         who = by_whom(row[m.name]) or '**survives**'
         text += '| %s | %s | %s | %s%s |\n' % (m.name, m.what.replace('|', '\\|'), m.like.replace('|', '\\|'), who,
-                                                ' (over sockets)' if m.backend else '')
+                                                {'sockets': ' (over sockets)', 'monitored': ' (the suite alone does not)'}.get(m.backend, ''))
     left = [m for m in mutants if not noticed(row[m.name])]
     if left:
         text += '\n## Survivors\n\n' + ''.join('* **%s**: %s\n' % (m.name, m.survives or 'not explained') for m in left)
@@ -318,8 +370,8 @@ def wrong(m, r):
 
 def run(mutants, args):
     build = Build(args.build)
-    for sockets in sorted({m.backend == 'sockets' for m in mutants}):
-        control = examine(build, None, sockets)
+    for backend in sorted({m.backend for m in mutants}):
+        control = examine(build, None, backend)
         if noticed(control):
             raise Trouble('without a defect it %s too: %s %s' % (control['verdict'], control['test'], control['said']))
     results, bad = [], 0

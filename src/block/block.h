@@ -6,6 +6,7 @@
 #ifndef FERRY_BLOCK_BLOCK_H
 #define FERRY_BLOCK_BLOCK_H
 
+#include <errno.h>
 #include <sys/uio.h>
 
 #include "base/bytes.h"
@@ -43,6 +44,7 @@ struct blk {
 	uint64_t blocks;
 	uint32_t alloc_blocks;	/* granularity of deallocation and of the allocated map, in blocks; power of two */
 	struct blk *below;	/* a wrapper's next; NULL at the bottom */
+	bool away;		/* at the bottom: somebody else may have the medium, every request fails with -EBUSY (blk_hold) */
 };
 
 struct blk_ops {
@@ -66,6 +68,8 @@ struct blk_ops {
 	/* This range will soon be read or written: a backend in memory may fetch it into the cache. Only a hint, and nobody has judged
 	 * the range: any value must be harmless. May be NULL. */
 	void (*hint)(struct blk *, enum blk_op, uint64_t lba, uint64_t nlb);
+	/* A medium that several servers reach: see blk_hold. NULL: it cannot be given up. */
+	int (*hold)(struct blk *, bool on, struct err *);
 };
 
 static inline int blk_submit(struct blk *b, struct blk_io *io) { return b->ops->submit(b, io); }
@@ -74,11 +78,32 @@ static inline int blk_next_allocated(struct blk *b, uint64_t lba, uint64_t *star
 {
 	return b->ops->next_allocated(b, lba, start, len);
 }
+static inline struct blk *blk_bottom(struct blk *b)
+{
+	while (b->below)
+		b = b->below;
+	return b;
+}
+/* off: from the first call on new requests fail with -EBUSY; what is under way is waited for, everything made durable, then the lock on the
+ * medium given up. on: the lock taken again; harmless if it was never given up. 0; -EAGAIN: poll and call again; -EBUSY: somebody else has
+ * it; -ENOTSUP: this medium has no lock; other -errno. With a sentence except -EAGAIN and -ENOTSUP. Requests that a wrapper still holds
+ * back have been done below. */
+static inline int blk_hold(struct blk *b, bool on, struct err *err)
+{
+	b = blk_bottom(b);
+	return b->ops->hold ? b->ops->hold(b, on, err) : -ENOTSUP;
+}
 static inline void blk_close(struct blk *b) { if (b) b->ops->close(b); }
 
 /* Backends. On error NULL and a sentence. */
 struct blk *blk_ram_open(uint32_t block_bytes, uint64_t blocks, struct err *);
 struct blk *blk_null_open(uint32_t block_bytes, uint64_t blocks, struct err *); /* keeps nothing; for measuring */
+enum blk_file_lock {
+	BLK_FILE_OURS,		/* taken at once, or not opened */
+	BLK_FILE_AWAY,		/* not taken: blk_hold does it later */
+	BLK_FILE_THEIRS		/* the same, and somebody else must have it: proof that this is the file that somebody uses, and that their
+				 * locks reach us. A file of the same name on another disk has no lock */
+};
 struct blk_file_cfg {
 	const char *path;
 	uint32_t block_bytes;
@@ -88,6 +113,7 @@ struct blk_file_cfg {
 	/* A file that somebody has locked is waited for. What a program that was killed had asked the disk for holds on to the lock until it
 	 * is done, some time after the program is gone. Waits inside open: for a start, before anybody is served. */
 	unsigned patience_ms;
+	enum blk_file_lock lock;
 	bool direct;		/* O_DIRECT where the file system and the request allow it */
 	bool blocking;		/* without io_uring: a request waits for the disk inside submit */
 };

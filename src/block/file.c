@@ -8,6 +8,8 @@
  * aligned. A write past the cache and a write through it must not share a page while both are under way: the cached page
  * may have been read before the direct write and be written back after it, undoing its neighbour. So the second of the
  * two goes through the cache as well, or waits.
+ *
+ * A lock on the file says whose it is. It can be given up and taken again (file_hold), for files that several servers reach.
  */
 #include "block/block.h"
 
@@ -40,14 +42,23 @@ enum step { STEP_RW, STEP_PUNCH, STEP_ZERO_RANGE, STEP_WRITE_ZEROES, STEP_SYNC }
 
 enum { AGAIN = 1 };			/* digest: there is another step */
 
+/* LEAVING: the lock is still ours, but nothing new is begun. */
+enum lease { LEASE_OURS, LEASE_LEAVING, LEASE_AWAY };
+
 struct file {
 	struct blk b;
+	char *path;
 	int fd, direct_fd;		/* -1: none */
 	bool device, ring_ok;
 	bool no_punch, no_zero_range, no_dsync, no_seek; /* the file system told us */
 	struct io_uring ring;
 	struct list out;		/* requests under way */
 	unsigned count, direct_writes, cached_writes;
+	enum lease lease;
+	bool unsynced;			/* written since the last sync began, perhaps by who had the lock on this machine before us */
+	bool syncing;			/* `sync` is out */
+	int sync_rc;
+	struct blk_io sync;		/* our own, before the lock is given up */
 };
 
 /* What a request keeps in its private words. */
@@ -315,10 +326,13 @@ static int file_submit(struct blk *b, struct blk_io *io)
 
 	if (io->op >= BLK_OP_COUNT || (io->op != BLK_FLUSH && !range_inside(io->lba, io->nlb, b->blocks)))
 		return -EINVAL;
+	if (f->lease != LEASE_OURS && io != &f->sync)
+		return -EBUSY;
 	if (io->op != BLK_FLUSH && !io->nlb)
 		return BLK_DONE;
 	if (f->count == RING)
 		return -EAGAIN;
+	f->unsynced |= changes_blocks(io);
 	*w = (struct way){ .step = (uint8_t)first_step(f, io) };
 	w->direct = f->direct_fd >= 0 && w->step == STEP_RW && page_aligned(f, io) &&
 		    !(io->op == BLK_WRITE && meets(f, io, false));
@@ -455,7 +469,7 @@ static int file_resize(struct blk *b, uint64_t blocks)
 
 	if (blk_geometry_check(b->block_bytes, blocks, NULL))
 		return -EINVAL;
-	if (reaches_beyond(f, blocks)) /* a write that comes late would make the file longer again */
+	if (reaches_beyond(f, blocks) || f->lease != LEASE_OURS) /* a write that comes late would make the file longer again */
 		return -EBUSY;
 	if (f->device)
 		return device_resize(f, blocks);
@@ -475,10 +489,180 @@ static int file_wait_fd(struct blk *b)
 	return f->ring_ok ? f->ring.ring_fd : -1;
 }
 
+/* ---- whose file it is ---- */
+
+enum { NAP_MS = 10 };
+
+static bool nap(unsigned *left_ms)
+{
+	struct timespec t = { .tv_nsec = NAP_MS * 1000 * 1000 };
+
+	if (!*left_ms)
+		return false;
+	*left_ms -= MIN(*left_ms, (unsigned)NAP_MS);
+	nanosleep(&t, NULL);
+	return true;
+}
+
+/* Open-file-description locks: they also keep out a second open inside this process, and go with the descriptor, when the kernel has done
+ * with it too. What a killed server had asked of the descriptor past the cache may still be under way when its other one is closed already:
+ * so each has a part of the range, and only both together are the lock. */
+#define LOCK_FIRST ((off_t)1 << 62)
+
+static int lock_part(const struct file *f, short type, bool first)
+{
+	struct flock l = { .l_type = type, .l_whence = SEEK_SET, .l_start = first ? 0 : LOCK_FIRST, .l_len = first ? LOCK_FIRST : 0 };
+
+	return fcntl(first || f->direct_fd < 0 ? f->fd : f->direct_fd, F_OFD_SETLK, &l) ? errno : 0;
+}
+
+static int lock_both(const struct file *f)
+{
+	int rc = lock_part(f, F_WRLCK, true), second = rc ? 0 : lock_part(f, F_WRLCK, false);
+
+	if (second)
+		lock_part(f, F_UNLCK, true);
+	return rc ? rc : second;
+}
+
+static int lock_fd(struct file *f, unsigned left, struct err *err)
+{
+	int rc;
+
+	do
+		rc = lock_both(f);
+	while ((rc == EAGAIN || rc == EACCES) && nap(&left));
+	if (rc == EAGAIN || rc == EACCES)
+		return err_set(err, -EBUSY, "%s is in use by another program or namespace; two writers would destroy it", f->path);
+	return rc ? err_set(err, -rc, "cannot lock %s: %s", f->path, strerror(rc)) : 0;
+}
+
+static int measure(struct file *f, uint64_t *bytes, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(f->fd, &st))
+		return err_set(err, -errno, "cannot stat %s: %s", f->path, strerror(errno));
+	f->device = S_ISBLK(st.st_mode);
+	if (!f->device && !S_ISREG(st.st_mode))
+		return err_set(err, -EINVAL, "%s is neither a file nor a block device", f->path);
+	if (!f->device)
+		*bytes = (uint64_t)st.st_size;
+	else if (ioctl(f->fd, BLKGETSIZE64, bytes))
+		return err_set(err, -errno, "cannot read the size of %s: %s", f->path, strerror(errno));
+	return 0;
+}
+
+/* Is it locked by somebody else? Then it is the file they use, and their locks reach us. */
+static int judge_theirs(struct file *f, struct err *err)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(f->fd, F_OFD_GETLK, &l))
+		return err_set(err, -errno, "cannot ask for the lock of %s: %s", f->path, strerror(errno));
+	if (l.l_type != F_UNLCK)
+		return 0;
+	return err_set(err, -ENOLCK, "nobody has locked %s: it is not the file that is in use on the other server, or the file system does not "
+		       "carry locks from there to here", f->path);
+}
+
+static int lease_open(struct file *f, const struct blk_file_cfg *cfg, struct err *err)
+{
+	if (cfg->lock == BLK_FILE_OURS) {
+		f->unsynced = true;
+		return lock_fd(f, cfg->patience_ms, err);
+	}
+	f->lease = LEASE_AWAY;
+	f->b.away = true;
+	return cfg->lock == BLK_FILE_THEIRS ? judge_theirs(f, err) : 0;
+}
+
+static void unlock_fd(struct file *f)
+{
+	int second = lock_part(f, F_UNLCK, false), first = lock_part(f, F_UNLCK, true);
+
+	if (first || second) /* then nobody else gets it: that is safe */
+		log_warn("cannot give up the lock of %s: %s", f->path, strerror(first ? first : second));
+}
+
+static void sync_done(struct blk_io *io, int rc)
+{
+	struct file *f = io->ctx;
+
+	f->syncing = false;
+	f->sync_rc = rc;
+	f->unsynced |= rc != 0;
+}
+
+static void sync_begin(struct file *f)
+{
+	int rc;
+
+	f->sync = (struct blk_io){ .op = BLK_FLUSH, .done = sync_done, .ctx = f };
+	f->unsynced = false;
+	f->syncing = true;
+	rc = file_submit(&f->b, &f->sync);
+	if (rc)
+		sync_done(&f->sync, rc == BLK_DONE ? 0 : rc);
+}
+
+/* Whoever has the lock next reads what we wrote, perhaps from another machine: so it is on the medium first. */
+static int lease_leave(struct file *f, struct err *err)
+{
+	if (f->lease == LEASE_AWAY)
+		return 0;
+	if (f->lease == LEASE_OURS)
+		f->sync_rc = 0;
+	f->lease = LEASE_LEAVING;
+	if (!f->count && !f->sync_rc && f->unsynced)
+		sync_begin(f);
+	if (f->count)
+		return -EAGAIN;
+	if (f->sync_rc)
+		return err_set(err, f->sync_rc, "what was written to %s cannot be made durable: %s", f->path, strerror(-f->sync_rc));
+	unlock_fd(f);
+	f->lease = LEASE_AWAY;
+	f->b.away = true;
+	return 0;
+}
+
+static int judge_length(struct file *f, struct err *err)
+{
+	uint64_t bytes = 0;
+	int rc = measure(f, &bytes, err);
+
+	if (rc || bytes / f->b.block_bytes >= f->b.blocks)
+		return rc;
+	return err_set(err, -EINVAL, "%s has become shorter: it has %llu bytes, %llu are needed", f->path, (unsigned long long)bytes,
+		       (unsigned long long)f->b.blocks * f->b.block_bytes);
+}
+
+static int lease_take(struct file *f, struct err *err)
+{
+	int rc = f->lease == LEASE_AWAY ? lock_fd(f, 0, err) : 0;
+
+	if (rc)
+		return rc;
+	if (f->lease == LEASE_AWAY && (rc = judge_length(f, err))) {
+		unlock_fd(f);
+		return rc;
+	}
+	f->lease = LEASE_OURS;
+	f->b.away = false;
+	return 0;
+}
+
+static int file_hold(struct blk *b, bool on, struct err *err)
+{
+	return on ? lease_take(file_of(b), err) : lease_leave(file_of(b), err);
+}
+
 static void file_close(struct blk *b)
 {
 	struct file *f = file_of(b);
 
+	if (f->syncing)
+		list_del(&f->sync.link); /* the kernel needs no memory of ours for it */
 	CHECK(list_empty(&f->out));
 	if (f->ring_ok)
 		io_uring_queue_exit(&f->ring);
@@ -486,12 +670,13 @@ static void file_close(struct blk *b)
 		close(f->direct_fd);
 	if (f->fd >= 0)
 		close(f->fd);
+	free(f->path);
 	free(f);
 }
 
 static const struct blk_ops file_ops = {
 	.name = "file", .submit = file_submit, .poll = file_poll, .next_allocated = file_next_allocated,
-	.resize = file_resize, .wait_fd = file_wait_fd, .close = file_close,
+	.resize = file_resize, .wait_fd = file_wait_fd, .close = file_close, .hold = file_hold,
 };
 
 /* ---- opening ---- */
@@ -509,50 +694,6 @@ static int open_fd(struct file *f, const struct blk_file_cfg *cfg, bool *made, s
 		       errno == ENOENT && !cfg->create ? "; create it first, or ask for it to be created" : "");
 }
 
-enum { NAP_MS = 10 };
-
-static bool nap(unsigned *left_ms)
-{
-	struct timespec t = { .tv_nsec = NAP_MS * 1000 * 1000 };
-
-	if (!*left_ms)
-		return false;
-	*left_ms -= MIN(*left_ms, (unsigned)NAP_MS);
-	nanosleep(&t, NULL);
-	return true;
-}
-
-/* An open-file-description lock: it also keeps out a second open inside this process, and goes with the descriptor. */
-static int lock_fd(struct file *f, const struct blk_file_cfg *cfg, struct err *err)
-{
-	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	unsigned left = cfg->patience_ms;
-	int rc;
-
-	do
-		rc = fcntl(f->fd, F_OFD_SETLK, &l) ? errno : 0;
-	while ((rc == EAGAIN || rc == EACCES) && nap(&left));
-	if (rc == EAGAIN || rc == EACCES)
-		return err_set(err, -EBUSY, "%s is in use by another program or namespace; two writers would destroy it", cfg->path);
-	return rc ? err_set(err, -rc, "cannot lock %s: %s", cfg->path, strerror(rc)) : 0;
-}
-
-static int measure(struct file *f, const char *path, uint64_t *bytes, struct err *err)
-{
-	struct stat st;
-
-	if (fstat(f->fd, &st))
-		return err_set(err, -errno, "cannot stat %s: %s", path, strerror(errno));
-	f->device = S_ISBLK(st.st_mode);
-	if (!f->device && !S_ISREG(st.st_mode))
-		return err_set(err, -EINVAL, "%s is neither a file nor a block device", path);
-	if (!f->device)
-		*bytes = (uint64_t)st.st_size;
-	else if (ioctl(f->fd, BLKGETSIZE64, bytes))
-		return err_set(err, -errno, "cannot read the size of %s: %s", path, strerror(errno));
-	return 0;
-}
-
 static int make_size(struct file *f, const struct blk_file_cfg *cfg, struct err *err)
 {
 	if (!cfg->blocks)
@@ -568,7 +709,7 @@ static int make_size(struct file *f, const struct blk_file_cfg *cfg, struct err 
 static int fit_size(struct file *f, const struct blk_file_cfg *cfg, struct err *err)
 {
 	uint64_t bytes, blocks;
-	int rc = measure(f, cfg->path, &bytes, err);
+	int rc = measure(f, &bytes, err);
 
 	if (!rc && !bytes && cfg->create && !f->device) {
 		rc = make_size(f, cfg, err);
@@ -626,7 +767,7 @@ static int claim_device(struct file *f, const struct blk_file_cfg *cfg, struct e
 			       errno == EBUSY ? "; is it mounted?" : "");
 	close(f->fd);
 	f->fd = fd;
-	return lock_fd(f, cfg, err);
+	return lock_fd(f, cfg->patience_ms, err);
 }
 
 /* tmpfs and some others cannot: then everything goes through the cache. By way of our own descriptor, because the path may
@@ -657,10 +798,14 @@ static int file_setup(struct file *f, const struct blk_file_cfg *cfg, bool *made
 	struct stat st;
 	int rc = open_fd(f, cfg, made, err);
 
+	if (!rc && cfg->direct)
+		open_direct(f);
 	if (!rc)
-		rc = lock_fd(f, cfg, err);
+		rc = lease_open(f, cfg, err);
 	if (!rc)
 		rc = fit_size(f, cfg, err);
+	if (!rc && f->device && cfg->lock != BLK_FILE_OURS)
+		rc = err_set(err, -ENOTSUP, "%s is a block device: the lock on it is not seen by other servers", cfg->path);
 	if (!rc && f->device)
 		rc = claim_device(f, cfg, err);
 	if (!rc && *made)
@@ -670,8 +815,6 @@ static int file_setup(struct file *f, const struct blk_file_cfg *cfg, bool *made
 	f->b.alloc_blocks = PAGE / cfg->block_bytes;
 	if (!fstat(f->fd, &st) && is_pow2((uint64_t)st.st_blksize) && st.st_blksize > PAGE && st.st_blksize <= 64 * 1024)
 		f->b.alloc_blocks = (uint32_t)st.st_blksize / cfg->block_bytes;
-	if (cfg->direct)
-		open_direct(f);
 	open_ring(f, cfg);
 	return 0;
 }
@@ -684,8 +827,8 @@ struct blk *blk_file_open(const struct blk_file_cfg *cfg, struct err *err)
 	if (!cfg->path || blk_geometry_check(cfg->block_bytes, cfg->blocks ? cfg->blocks : 1, err))
 		return NULL;
 	f = calloc(1, sizeof(*f));
-	if (!f)
-		return err_set(err, -ENOMEM, "file: out of memory"), NULL;
+	if (!f || !(f->path = strdup(cfg->path)))
+		return free(f), err_set(err, -ENOMEM, "file: out of memory"), NULL;
 	f->fd = f->direct_fd = -1;
 	list_init(&f->out);
 	f->b.ops = &file_ops;

@@ -48,6 +48,7 @@ static const struct bench_row rows[] = {
 	{ "bulk", "copy between two servers, plain", "B/s", "one TCP stream over loopback", BENCH_AT_LEAST, 0.50, 0, bench_bulk },
 	{ "gap", "the guest's gap in a move, median", "ms", NULL, BENCH_AT_MOST, 10, 0, bench_gap },
 	{ "gap-worst", "the guest's gap in a move, worst", "ms", NULL, BENCH_AT_MOST, 50, 0, bench_gap_worst },
+	{ "gap-handover", "the guest's gap in a handover, median", "ms", "the gap of a copy", BENCH_AT_MOST, 3, 0, bench_gap_handover },
 	{ "link-bytes", "bytes on the link per byte to be moved", "", NULL, BENCH_AT_MOST, 1.15, 0, bench_link_bytes },
 	{ "idle", "idle server with 10 guests", "%", NULL, BENCH_AT_MOST, 1, 0, bench_idle },
 };

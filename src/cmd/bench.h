@@ -86,6 +86,6 @@ int bench_device_gap(struct bench *, struct bench_out *);
 int bench_mem_ctrl(struct bench *, struct bench_out *), bench_mem_tracked(struct bench *, struct bench_out *);
 int bench_bulk(struct bench *, struct bench_out *), bench_gap(struct bench *, struct bench_out *);
 int bench_gap_worst(struct bench *, struct bench_out *), bench_link_bytes(struct bench *, struct bench_out *);
-int bench_idle(struct bench *, struct bench_out *);
+int bench_gap_handover(struct bench *, struct bench_out *), bench_idle(struct bench *, struct bench_out *);
 
 #endif

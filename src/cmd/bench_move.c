@@ -28,6 +28,7 @@ struct stage {
 	struct site site[2];
 	struct proc guest[GUESTS];
 	uint64_t bytes;			/* of the namespace */
+	bool shared;			/* it is a file that both servers have: moves hand it over */
 };
 
 /* One move, as its last progress tells it. */
@@ -60,7 +61,10 @@ static int write_config(struct stage *st, unsigned i, unsigned guests, bool vm, 
 	fprintf(f, "[server]\nname=%u\nrun_dir=%s\nstate_dir=%s/state\ncontrol=%s\nlink=%s\n\n[pool local]\nkind=ram\n", i, s->run, s->run,
 		s->control, s->link);
 	for (unsigned g = 0; g < guests; g++) {
-		if (!i)
+		if (st->shared)
+			fprintf(f, "\n[namespace disk%u]\npath=%s/disk%u\nsize=%" PRIu64 "\ncreate=yes\nshared=yes\nnguid=%032u\n", g, st->dir, g,
+				st->bytes, g + 1);
+		else if (!i)
 			fprintf(f, "\n[namespace disk%u]\nbackend=ram\nsize=%" PRIu64 "\n", g, st->bytes);
 		fprintf(f, i ? "\n[guest vm%u]\narrives=yes\n" : "\n[guest vm%u]\nnamespaces=disk%u\n", g, g);
 		if (vm)
@@ -102,12 +106,12 @@ static int site_start(struct stage *st, unsigned i, unsigned guests, bool vm)
 	return rc ? rc : err_set(&st->b->err, -ECHILD, "a server did not start");
 }
 
-static int stage_open(struct stage *st, struct bench *b, uint64_t bytes)
+static int stage_open(struct stage *st, struct bench *b, uint64_t bytes, bool shared)
 {
 	const char *tmp = getenv("TMPDIR");
 	ssize_t n;
 
-	*st = (struct stage){ .b = b, .bytes = bytes };
+	*st = (struct stage){ .b = b, .bytes = bytes, .shared = shared };
 	bench_pin_off();
 	n = readlink("/proc/self/exe", st->self, sizeof(st->self) - 1);
 	snprintf(st->dir, sizeof(st->dir), "%.20s/ferry-bench-XXXXXX", tmp && strlen(tmp) <= 20 ? tmp : "/tmp");
@@ -305,6 +309,7 @@ static int move(struct stage *st, struct site *from, struct site *to, struct mov
 
 	json_object_object_add(o, "guest", json_object_new_string("vm0"));
 	json_object_object_add(o, "to", json_object_new_string(to->link));
+	json_object_object_add(o, "mode", json_object_new_string(st->shared ? "handover" : "copy"));
 	if (p && rpc_peer_send(p, "watch", json_object_new_object(), &st->b->err) > 0)
 		id = rpc_peer_send(p, "migrate", o, &st->b->err);
 	else
@@ -321,7 +326,7 @@ static int bulk_once(struct bench *b, double *rate)
 {
 	struct moved m = { 0 };
 	struct stage st;
-	int rc = stage_open(&st, b, MIN(b->v->size, 512 * MIB));
+	int rc = stage_open(&st, b, MIN(b->v->size, 512 * MIB), false);
 
 	for (unsigned i = 0; !rc && i < 2; i++)
 		rc = site_start(&st, i, 1, false);
@@ -356,94 +361,112 @@ int bench_bulk(struct bench *b, struct bench_out *out)
 
 /* ---- a guest that works, moved there and back again. The moves are made once for all the rows that are about them. */
 
-struct moves { bool made; int rc; unsigned n; uint64_t rate; struct err err; struct moved m[MOVES_MAX]; };
-static struct moves moves;
+struct moves { bool made, shared; int rc; unsigned n; uint64_t rate; struct err err; struct moved m[MOVES_MAX]; };
+static struct moves copies, handovers = { .shared = true };
 
-static int moves_run(struct bench *b, struct stage *st)
+static int moves_run(struct bench *b, struct stage *st, struct moves *mv)
 {
 	unsigned want = (unsigned)MIN(b->v->moves, (uint64_t)MOVES_MAX);
-	int rc = stage_open(st, b, MIN(b->v->size, 256 * MIB));
+	int rc = stage_open(st, b, MIN(b->v->size, 256 * MIB), mv->shared);
 
 	for (unsigned i = 0; !rc && i < 2; i++)
 		rc = site_start(st, i, 1, true);
 	if (!rc)
 		rc = fill(st, &st->site[0]);
 	if (!rc)
-		rc = guest_start(st, 0, 0, &st->site[0], moves.rate, false);
+		rc = guest_start(st, 0, 0, &st->site[0], mv->rate, false);
 	for (unsigned i = 0; !rc && i < want; i++) {
 		struct site *from = &st->site[i & 1], *to = &st->site[!(i & 1)];
 
 		rc = guest_start(st, !(i & 1), 0, to, 0, true);
 		if (!rc)
-			rc = move(st, from, to, &moves.m[i]);
+			rc = move(st, from, to, &mv->m[i]);
 		if (!rc && proc_wait(&st->guest[i & 1], START_S * 1000, &b->err) == -ETIMEDOUT)
 			rc = -ETIMEDOUT;
-		moves.n = i + !rc;
+		mv->n = i + !rc;
 	}
 	stage_close(st);
 	return rc;
 }
 
 /* What is 20 % of the link depends on the machine: of what the bulk copy reached. Half of what the guest does are writes. */
-static int moves_make(struct bench *b)
+static int moves_make(struct bench *b, struct moves *mv)
 {
 	struct stage st;
 	struct bench_out unused;
 
 	if (!b->v->moves)
 		return err_set(&b->err, -EINVAL, "--moves 0");
-	if (!moves.made && !b->bulk)
-		moves.rc = bench_bulk(b, &unused);
-	moves.rate = (uint64_t)(b->bulk / 5 * 2);
-	if (!moves.made && !moves.rc)
-		moves.rc = moves_run(b, &st);
-	if (!moves.made)
-		moves.err = b->err;
-	moves.made = true;
-	b->err = moves.err;
-	return moves.rc;
+	if (!mv->made && !b->bulk)
+		mv->rc = bench_bulk(b, &unused);
+	mv->rate = (uint64_t)(b->bulk / 5 * 2);
+	if (!mv->made && !mv->rc)
+		mv->rc = moves_run(b, &st, mv);
+	if (!mv->made)
+		mv->err = b->err;
+	mv->made = true;
+	b->err = mv->err;
+	return mv->rc;
 }
 
-static double column(size_t off, double *v)
+/* Sorted, and the median of it. */
+static double column(const struct moves *mv, size_t off, double *v)
 {
-	for (unsigned i = 0; i < moves.n; i++)
-		memcpy(&v[i], (char *)&moves.m[i] + off, sizeof(double));
-	return bench_median(v, moves.n);
+	for (unsigned i = 0; i < mv->n; i++)
+		memcpy(&v[i], (const char *)&mv->m[i] + off, sizeof(double));
+	return bench_median(v, mv->n);
 }
 
 static int gaps(struct bench *b, struct bench_out *out, bool worst)
 {
 	double v[MOVES_MAX], d[MOVES_MAX], median;
-	int rc = moves_make(b);
+	int rc = moves_make(b, &copies);
 
 	if (rc)
 		return rc;
-	median = column(offsetof(struct moved, gap_ns), v);
-	out->value = out->ratio = (worst ? v[moves.n - 1] : median) / 1e6; /* sorted by now */
-	snprintf(out->note, sizeof(out->note), "%u moves; the guest reads and writes %.0f MB/s; device's share %.2f ms", moves.n,
-		 (double)moves.rate / 1e6, column(offsetof(struct moved, device_gap_ns), d) / 1e6);
+	median = column(&copies, offsetof(struct moved, gap_ns), v);
+	out->value = out->ratio = (worst ? v[copies.n - 1] : median) / 1e6;
+	snprintf(out->note, sizeof(out->note), "%u moves; the guest reads and writes %.0f MB/s; device's share %.2f ms", copies.n,
+		 (double)copies.rate / 1e6, column(&copies, offsetof(struct moved, device_gap_ns), d) / 1e6);
 	return 0;
 }
 
 int bench_gap(struct bench *b, struct bench_out *out) { return gaps(b, out, false); }
 int bench_gap_worst(struct bench *b, struct bench_out *out) { return gaps(b, out, true); }
 
+/* The file's share of it is to be made durable in the pause; the disk is whatever holds TMPDIR. */
+int bench_gap_handover(struct bench *b, struct bench_out *out)
+{
+	double v[MOVES_MAX], l[MOVES_MAX];
+	int rc = moves_make(b, &copies);
+
+	rc = rc ? rc : moves_make(b, &handovers);
+	if (rc)
+		return rc;
+	out->yard = column(&copies, offsetof(struct moved, gap_ns), v) / 1e6;
+	out->value = column(&handovers, offsetof(struct moved, gap_ns), v) / 1e6;
+	out->ratio = out->value / MAX(out->yard, 1e-6);
+	snprintf(out->note, sizeof(out->note), "%u moves; worst %.2f ms; %.1f MiB on the link", handovers.n, v[handovers.n - 1] / 1e6,
+		 column(&handovers, offsetof(struct moved, link_bytes), l) / MIB);
+	return 0;
+}
+
 /* Memory counts on both sides: it goes over the same link. */
 int bench_link_bytes(struct bench *b, struct bench_out *out)
 {
 	double ratio[MOVES_MAX], again[MOVES_MAX];
-	int rc = moves_make(b);
+	int rc = moves_make(b, &copies);
 
 	if (rc)
 		return rc;
-	for (unsigned i = 0; i < moves.n; i++) {
-		const struct moved *m = &moves.m[i];
+	for (unsigned i = 0; i < copies.n; i++) {
+		const struct moved *m = &copies.m[i];
 
 		ratio[i] = m->link_bytes / MAX(m->ns_total + m->mem_total, 1.0);
 		again[i] = (m->ns_sent - m->ns_total) / MAX(m->ns_total, 1.0);
 	}
-	out->value = out->ratio = bench_median(ratio, moves.n);
-	snprintf(out->note, sizeof(out->note), "of allocated blocks and memory; %.0f %% of the blocks went twice", 100 * bench_median(again, moves.n));
+	out->value = out->ratio = bench_median(ratio, copies.n);
+	snprintf(out->note, sizeof(out->note), "of allocated blocks and memory; %.0f %% of the blocks went twice", 100 * bench_median(again, copies.n));
 	return 0;
 }
 
@@ -470,7 +493,7 @@ int bench_idle(struct bench *b, struct bench_out *out)
 	struct site *s = &st.site[0];
 	uint64_t begin;
 	double ns;
-	int rc = stage_open(&st, b, 16 * MIB);
+	int rc = stage_open(&st, b, 16 * MIB, false);
 
 	if (!rc)
 		rc = site_start(&st, 0, GUESTS, true);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "cmd/opt.h"
+#include "env/linux/loop.h"
 
 enum kind { K_TEXT, K_PATH, K_NUM, K_BYTES, K_TIME, K_BOOL, K_BACKEND, K_DOORBELLS, K_HEX16, K_LIST, K_LINK, K_VM };
 
@@ -39,6 +40,8 @@ static const struct key server_keys[] = {
 	  "its own MMC and cannot take part in moves" },
 	{ "get_cdq_8_bytes", K_BOOL, offsetof(struct cfg_server, get_cdq_8_bytes), 0, 0, "no",
 	  "yes: Get Features 21h transfers only its 8 meaningful bytes, not 512; nvme-cli's `lm get-cdq` has room for no more" },
+	{ "slow", K_TIME, offsetof(struct cfg_server, slow_ns), 0, 0, "5s",
+	  "a request that a disk has had for so long is told of in the log, once, and when it is done; 0: none is" },
 	{ "poll", K_BOOL, offsetof(struct cfg_server, poll), 0, 0, "no", "yes: spin instead of sleeping; uses a whole core" },
 	{ NULL }
 };
@@ -60,6 +63,9 @@ static const struct key ns_keys[] = {
 	  "32 hex digits: the globally unique identifier that guests see" },
 	{ "uuid", K_HEX16, offsetof(struct cfg_ns, uuid), 0, offsetof(struct cfg_ns, has_uuid), "random, then kept",
 	  "UUID that guests see" },
+	{ "shared", K_BOOL, offsetof(struct cfg_ns, shared), 0, 0, "no",
+	  "yes: other servers reach this very file and name it with the same nguid or uuid, and the file system carries locks (fcntl) between them: "
+	  "`ferry migrate --mode handover` may pass it on. Needed on both servers" },
 	{ "delay", K_TIME, offsetof(struct cfg_ns, delay_ns), 0, 0, "none", "adds this to every request (testing)" },
 	{ "error", K_NUM, offsetof(struct cfg_ns, error_ppm), 0, 0, "none", "fails this many of a million requests (testing)" },
 	{ "stamp", K_BOOL, offsetof(struct cfg_ns, stamp), 0, 0, "no", "yes: keeps a checksum of every block written and compares (testing)" },
@@ -108,7 +114,7 @@ struct reader {
 	size_t len, at;
 	int line, rc;
 	struct err *err;
-	bool too_long;
+	struct { const void *base; uint64_t keys; } given[1 + CFG_POOLS_MAX + CFG_NS_MAX + CFG_GUESTS_MAX];
 };
 
 static int fail(struct reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -176,8 +182,6 @@ static int take_list(struct reader *r, struct cfg_guest *g, const char *v)
 {
 	char copy[512], *save = NULL;
 
-	if (g->ns_count)
-		return fail(r, "namespaces is given twice for guest %s; write one line", g->name);
 	snprintf(copy, sizeof(copy), "%s", v);
 	for (char *p = strtok_r(copy, ", \t", &save); p; p = strtok_r(NULL, ", \t", &save)) {
 		if (g->ns_count == CFG_GUEST_NS_MAX)
@@ -211,6 +215,7 @@ static int take_vm(struct reader *r, const struct key *k, struct cfg_guest *g, c
 static int take_value(struct reader *r, const struct key *k, void *base, const char *v)
 {
 	void *at = (char *)base + k->off;
+	struct err why = { "" };
 	uint64_t yes;
 	int rc = 0;
 
@@ -221,6 +226,8 @@ static int take_value(struct reader *r, const struct key *k, void *base, const c
 	case K_LINK:
 		if (strncmp(v, "unix:/", 6) && strncmp(v, "tcp:", 4))
 			return fail(r, "link=%s: write unix:/PATH or tcp:HOST:PORT", v);
+		if (addr_judge(v, &why))
+			return fail(r, "link=%s", why.text);
 		return take_text(r, k, at, v);
 	case K_VM:
 		return take_vm(r, k, base, v);
@@ -329,6 +336,20 @@ static const struct section *section_find(struct reader *r, const char *text, ch
 	return NULL;
 }
 
+/* A key that was there before, in this section or in another one of the same name: the later would win without a word. */
+static bool twice(struct reader *r, const void *base, unsigned key)
+{
+	unsigned i = 0;
+	bool was;
+
+	while (r->given[i].base && r->given[i].base != base)
+		i++; /* there is a row for every section that can be */
+	r->given[i].base = base;
+	was = r->given[i].keys >> key & 1;
+	r->given[i].keys |= 1ull << key;
+	return was;
+}
+
 static int on_key(void *user, const char *sect, const char *key, const char *value)
 {
 	struct reader *r = user;
@@ -349,11 +370,21 @@ static int on_key(void *user, const char *sect, const char *key, const char *val
 		defaults_in(r, s, base);
 	for (const struct key *k = s->keys; k->name; k++)
 		if (!strcmp(k->name, key))
-			return take_value(r, k, base, value);
+			return twice(r, base, (unsigned)(k - s->keys)) ? fail(r, "%s is given twice for [%s]; write it once", key, sect) :
+			       take_value(r, k, base, value);
 	return fail(r, "[%s] has no key '%s'; docs/configuration.md lists them", s->name, key);
 }
 
-/* One line for inih. inih would split a line longer than its buffer and take the rest for another line. */
+/* inih would end the value there, and the shell would get half a command. */
+static bool cut_command(const char *line)
+{
+	const char *v = strncmp(line, "start", 5) ? NULL : line + 5 + strspn(line + 5, " \t");
+
+	return v && *v == '=' && (strstr(v, " ;") || strstr(v, "\t;"));
+}
+
+/* One line for inih. inih would split a line longer than its buffer and take the rest for another line; and it would take a line that
+ * begins with a blank for more of the value above. */
 static char *next_line(char *to, int cap, void *stream)
 {
 	struct reader *r = stream;
@@ -368,9 +399,15 @@ static char *next_line(char *to, int cap, void *stream)
 		fail(r, "the line is longer than %d characters or not text", cap - 2);
 		return NULL;
 	}
+	r->at += n;
+	for (; n && (*from == ' ' || *from == '\t'); n--)
+		from++;
 	memcpy(to, from, n);
 	to[n] = '\0';
-	r->at += n;
+	if (cut_command(to)) {
+		fail(r, "start=: a ';' behind a blank begins a comment; put the command into a script, or use '&&'");
+		return NULL;
+	}
 	return to;
 }
 
@@ -418,6 +455,9 @@ static int judge_ns(const struct cfg_ns *n, const char *name, struct err *err)
 		return bad(name, n->line, err, "namespace %s: backend=ram has no path; remove it or say backend=file", n->name);
 	if (!n->bytes && (n->backend == CFG_RAM || n->create))
 		return bad(name, n->line, err, "namespace %s: needs size=", n->name);
+	if (n->shared && (n->backend == CFG_RAM || !(n->has_nguid || n->has_uuid)))
+		return bad(name, n->line, err, "namespace %s: shared=yes is for a file, and the other servers know it by its nguid= or uuid=: give one",
+			   n->name);
 	if (n->error_ppm > 1000000)
 		return bad(name, n->line, err, "namespace %s: error is a number out of a million", n->name);
 	return 0;
@@ -456,6 +496,46 @@ static int judge_guest(struct config *c, struct cfg_guest *g, unsigned *owner, c
 	return 0;
 }
 
+/* Each is made by a program that takes it for its own: the second would find it taken, or take it. */
+struct sockets {
+	struct { const char *path, *what, *whose; } s[3 + 2 * CFG_GUESTS_MAX];
+	unsigned n;
+};
+
+static int socket_add(struct sockets *all, const char *path, const char *what, const char *whose, const char *name, int line, struct err *err)
+{
+	for (unsigned i = 0; path[0] && i < all->n; i++)
+		if (!strcmp(all->s[i].path, path))
+			return bad(name, line, err, "%s is the socket of both %s%s and %s%s; give one of them another", path, all->s[i].what,
+				   all->s[i].whose, what, whose);
+	if (path[0]) {
+		all->s[all->n].path = path;
+		all->s[all->n].what = what;
+		all->s[all->n++].whose = whose;
+	}
+	return 0;
+}
+
+static int judge_sockets(const struct config *c, const char *name, struct err *err)
+{
+	const struct cfg_server *s = &c->server;
+	struct sockets all = { .n = 0 };
+	int rc = socket_add(&all, s->control, "control=", "", name, 0, err);
+
+	if (!rc && !strncmp(s->link, "unix:", 5))
+		rc = socket_add(&all, s->link + 5, "link=", "", name, 0, err);
+	if (!rc)
+		rc = socket_add(&all, s->mmc_socket, "mmc_socket=", "", name, 0, err);
+	for (unsigned i = 0; !rc && i < c->guests; i++) {
+		const struct cfg_guest *g = &c->guest[i];
+
+		rc = socket_add(&all, g->socket, "the controller of guest ", g->name, name, g->line, err);
+		if (!rc)
+			rc = socket_add(&all, g->vm, "the VM of guest ", g->name, name, g->line, err);
+	}
+	return rc;
+}
+
 static int judge(struct config *c, const char *name, struct err *err)
 {
 	unsigned owner[CFG_NS_MAX] = { 0 };
@@ -468,7 +548,7 @@ static int judge(struct config *c, const char *name, struct err *err)
 		rc = judge_ns(&c->ns[i], name, err);
 	for (unsigned i = 0; !rc && i < c->guests; i++)
 		rc = judge_guest(c, &c->guest[i], owner, name, err);
-	return rc;
+	return rc ? rc : judge_sockets(c, name, err);
 }
 
 int config_parse(struct config *c, const char *text, size_t len, const char *name, struct err *err)
@@ -477,6 +557,7 @@ int config_parse(struct config *c, const char *text, size_t len, const char *nam
 	int line;
 
 	memset(c, 0, sizeof(*c));
+	c->server.slow_ns = 5000000000;
 	line = ini_parse_stream(next_line, &r, on_key, &r);
 	if (r.rc)
 		return r.rc;
@@ -516,8 +597,8 @@ const struct cfg_guest *config_guest(const struct config *c, const char *name)
 
 void config_page(struct buf *out)
 {
-	buf_printf(out, "# The configuration of `ferry serve`\n\nAn INI file: `[section]`, `key=value`, comments start with `;` or `#`. "
-		   "Sizes take K, M, G, T; times ns, us, ms, s.\nAn unknown section or key is an error, with file and line.\n");
+	buf_printf(out, "# The configuration of `ferry serve`\n\nAn INI file: `[section]`, `key=value`, comments start with `;` or `#` (`;` also behind a blank in a line). "
+		   "Sizes take K, M, G, T; times ns, us, ms, s.\nAn unknown section or key, or one that is given twice, is an error, with file and line.\n");
 	for (size_t i = 0; i < ARRAY_LEN(sections); i++) {
 		buf_printf(out, "\n## [%s%s]\n\n%s\n\n| key | meaning | default |\n| --- | --- | --- |\n", sections[i].name,
 			   sections[i].named ? " NAME" : "", sections[i].help);

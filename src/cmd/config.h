@@ -21,6 +21,7 @@ struct cfg_server {
 	bool poll;			/* spin: never sleep */
 	char mmc_socket[CFG_PATH_MAX];	/* "": the server drives its MMC itself */
 	bool get_cdq_8_bytes;		/* for nvme-cli on mmc_socket */
+	uint64_t slow_ns;		/* a request that a disk has had for so long is told of; 0: none is */
 };
 
 struct cfg_pool {			/* where namespaces of arriving guests are made */
@@ -36,6 +37,7 @@ struct cfg_ns {
 	uint64_t bytes, block, backend;
 	char path[CFG_PATH_MAX];
 	bool create, has_nguid, has_uuid, stamp;
+	bool shared;			/* other servers reach the file too: it may be handed over */
 	uint8_t nguid[16], uuid[16];
 	uint64_t delay_ns, error_ppm;	/* wrappers; 0: none */
 	int line;

@@ -124,6 +124,9 @@ static void advice(const struct served *g, char *text, size_t cap)
 		snprintf(text, cap, "a move to here from %s is under way; not run here before it commits", j->peer);
 	else if (j->own == OWN_RELEASED)
 		snprintf(text, cap, "it has moved to %s; the data here is old and kept for its return", j->peer);
+	else if (j->own == OWN_OWNER && g->out && !served_has_storage(g) && move_out_progress(g->out)->phase == MOVE_UNDO)
+		snprintf(text, cap, "stands still: its storage was given up for a move that came to nothing, and now somebody else has locked it. "
+			 "It goes on here as soon as that lock is gone");
 	else if (j->own == OWN_OWNER && g->out)
 		snprintf(text, cap, "runs here; being moved to %s", j->peer[0] ? j->peer : "another server");
 	else if (j->own == OWN_OWNER && g->resize.call)
@@ -165,6 +168,8 @@ static json_object *guest_status(const struct served *g)
 	for (unsigned i = 0; i < g->ns_count; i++) {
 		const struct served_ns *n = &g->ns[i];
 		json_object *e = json_object_new_object();
+		uint64_t oldest_ns = 0;
+		unsigned slow = 0;
 
 		json_object_object_add(e, "guest_nsid", json_object_new_int64(n->guest_nsid));
 		json_object_object_add(e, "nsid", json_object_new_int64(n->ns ? nvme_ns_nsid(n->ns) : 0));
@@ -172,6 +177,10 @@ static json_object *guest_status(const struct served *g)
 		json_object_object_add(e, "path", json_object_new_string(n->path));
 		json_object_object_add(e, "bytes", json_object_new_uint64(n->blocks * n->block));
 		json_object_object_add(e, "block", json_object_new_uint64(n->block));
+		if (n->ns)
+			nvme_ns_slow(n->ns, &slow, &oldest_ns);
+		json_object_object_add(e, "slow_requests", json_object_new_int64(slow));
+		json_object_object_add(e, "slow_oldest_ns", json_object_new_uint64(oldest_ns));
 		json_object_array_add(list, e);
 	}
 	json_object_object_add(o, "namespaces", list);
@@ -240,6 +249,8 @@ static int plan_from(struct serve *s, json_object *params, struct move_plan *p, 
 		return err_set(err, -EINVAL, "guest is missing or too long");
 	if (!text_param(params, "to", p->to, sizeof(p->to)) || (strncmp(p->to, "unix:/", 6) && strncmp(p->to, "tcp:", 4)))
 		return err_set(err, -EINVAL, "to: the target's link address, unix:/PATH or tcp:HOST:PORT");
+	if (addr_judge(p->to, err))
+		return -EINVAL;
 	if (!strcmp(p->to, s->cfg.server.link))
 		return err_set(err, -EINVAL, "%s is this server itself", p->to);
 	if (mode[0] && strcmp(mode, "copy") && strcmp(mode, "handover"))
@@ -289,11 +300,11 @@ static void method_migrate(void *ctx, struct rpc_call *call, json_object *params
 	     !s->mmc ? err_set(&err, -EPERM, "this server gives its MMC away (mmc_socket=) and cannot move guests") :
 	     !hnvme_ready(s->mmc) ? err_set(&err, -EBUSY, "the migration management controller did not answer and is being reset; try again later") :
 	     may_move(g, plan.guest, &err);
-	/* Whoever dies in the middle of a copy must not take what it left for what the guest has (site.c, place_ns). */
-	if (!rc && (rc = store_shared(g, false)))
+	if (!rc && plan.mode == MOVE_HANDOVER)
+		rc = served_judge_shared(g, &err);
+	/* Before anything moves: whoever dies in the middle of a copy must not take what it left for what the guest has (site.c, place_ns). */
+	if (!rc && (rc = store_shared(g, plan.mode == MOVE_HANDOVER)))
 		err_set(&err, rc, "the record of guests cannot be written: %s", strerror(-rc));
-	if (!rc)
-		g->out_shares = plan.mode == MOVE_HANDOVER;
 	if (!rc && !(g->out = move_out_start(&s->site, &plan, &err)))
 		rc = -EIO;
 	if (rc) {
@@ -345,6 +356,7 @@ static void method_resolve(void *ctx, struct rpc_call *call, json_object *params
 	const char *name = json_str(params, "guest"), *runs = json_str(params, "runs");
 	struct served *g = served_find(s, name);
 	bool here = !strcmp(runs, "here");
+	struct err err = { "" };
 	char peer[sizeof(g->journal.peer)];	/* copies: journal_set writes where these stand */
 	uint8_t move[16];
 	int rc;
@@ -370,10 +382,17 @@ static void method_resolve(void *ctx, struct rpc_call *call, json_object *params
 	}
 	if (g->out) { /* undone, or cleaned up, as if the target had said it */
 		rc = move_out_resolve(g->out, here);
-		if (rc)
+		if (rc == -EBUSY)
+			rpc_fail(call, control_code(rc), "the storage of %s is locked by another program: somebody may run it there. It stays in doubt",
+				 name);
+		else if (rc)
 			rpc_fail(call, control_code(rc), "cannot write the journal of %s; it is tried again every second", name);
 		else
 			rpc_reply(call, json_object_new_string(here ? "owner" : "released"));
+		return;
+	}
+	if (here && (rc = s->site.lock(s, name, true, &err))) {
+		rpc_fail(call, control_code(rc), "%s", err.text);
 		return;
 	}
 	memcpy(peer, g->journal.peer, sizeof(peer));
@@ -406,7 +425,7 @@ const struct rpc_method control_methods[] = {
 	{ "cancel", method_cancel, "{guest}: undoes a move that has not been committed" },
 	{ "watch", method_watch, "{guest?}: events come as notifications from now on" },
 	{ "resolve", method_resolve, "{guest, runs: here|there, force}: what became of a guest in doubt" },
-	{ "resize", control_resize, "{guest, nsid, bytes, shrink?}: another size for a namespace; {bytes, was, note} when it is done" },
+	{ "resize", control_resize, "{guest, nsid, bytes, shrink?, timeout_ns?}: another size for a namespace; {bytes, was, note} when it is done" },
 	{ "nvme", control_nvme, "{queue, opcode, nsid?, cdw2.., data?, data_len?, cdq_bytes?}: one command to the MMC" },
 	{ "ring", control_ring, "{cdqid, max?}: entries of a data queue made with `nvme`" },
 	{ "shutdown", method_shutdown, "stops the server" },

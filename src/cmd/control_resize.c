@@ -16,6 +16,8 @@
 #include "cmd/serve.h"
 #include "cmd/test_stop.h"
 
+enum { RESIZE_LIMIT_S = 60 };	/* for a disk that does not answer */
+
 /* ---- may it be done? */
 
 static struct served_ns *ns_of(struct served *g, uint64_t guest_nsid)
@@ -140,20 +142,55 @@ static int trim(struct resize *r)
 	return rc == -EAGAIN ? rc : 0;
 }
 
-bool resize_poll(struct served *g)
+/* Cutting a file, or making it longer, is done in our thread: not on a disk that is known to hang, or all guests here would hang with it. */
+static bool disk_hangs(const struct resize *r)
+{
+	uint64_t oldest_ns;
+	unsigned n;
+
+	nvme_ns_slow(r->n->ns, &n, &oldest_ns);
+	return n;
+}
+
+/* Smaller, written down and told to the guest: that is done, but for the cut. Otherwise nobody knows of another size yet. */
+static int too_late(struct served *g, struct err *err)
 {
 	struct resize *r = &g->resize;
-	struct err err = { "" };
-	int rc = 0;
+	double limit_s = (double)r->limit_ns / 1e9;
 
-	if (!r->call)
-		return false;
-	if (!r->committed && r->blocks > r->was)
-		rc = nvme_ns_extend(r->n->ns, r->blocks, &err);
+	if (env_now_ns(g->s->env) < r->until_ns)
+		return -EAGAIN;
+	if (r->committed) {
+		snprintf(r->note, sizeof(r->note), "the disk has not answered for %.1f s: what it has behind the new end is not cut off yet", limit_s);
+		return 0;
+	}
+	nvme_ns_extend_stop(r->n->ns);
+	return err_set(err, -ETIMEDOUT, "the disk has not answered for %.1f s: namespace %u of guest %s keeps its size. Look at 'ferry status', and "
+		       "try again when the disk is well", limit_s, r->n->guest_nsid, g->name);
+}
+
+static int step(struct served *g, struct err *err)
+{
+	struct resize *r = &g->resize;
+	int rc = disk_hangs(r) ? -EAGAIN : 0;
+
+	if (!rc && !r->committed && r->blocks > r->was)
+		rc = nvme_ns_extend(r->n->ns, r->blocks, err);
 	if (!rc && !r->committed)
-		rc = commit(g, &err);
+		rc = commit(g, err);
 	if (!rc)
 		rc = trim(r);
+	return rc == -EAGAIN ? too_late(g, err) : rc;
+}
+
+bool resize_poll(struct served *g)
+{
+	struct err err = { "" };
+	int rc;
+
+	if (!g->resize.call)
+		return false;
+	rc = step(g, &err);
 	if (rc == -EAGAIN)
 		return false;
 	end(g, rc, &err);
@@ -184,6 +221,8 @@ void control_resize(void *ctx, struct rpc_call *call, json_object *params)
 		return;
 	}
 	g->resize = (struct resize){ .call = call, .n = n, .was = n->blocks, .blocks = bytes / n->block };
+	g->resize.limit_ns = json_u64(params, "timeout_ns") ? json_u64(params, "timeout_ns") : RESIZE_LIMIT_S * NS_PER_S;
+	g->resize.until_ns = env_now_ns(s->env) + MIN(g->resize.limit_ns, (uint64_t)INT64_MAX);
 	if (bytes / n->block == n->blocks)
 		end(g, 0, NULL);
 	else if (bytes / n->block > n->blocks)

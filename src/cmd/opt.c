@@ -19,7 +19,7 @@ int opt_num(const char *text, uint64_t *out)
 	if (!isdigit((unsigned char)text[0]))
 		return -EINVAL; /* strtoull would take "-1" and " 1" */
 	errno = 0;
-	*out = strtoull(text, &end, 0);
+	*out = strtoull(text, &end, text[0] == '0' && (text[1] == 'x' || text[1] == 'X') ? 16 : 10); /* 010 is ten */
 	return errno || *end ? -EINVAL : 0;
 }
 
@@ -41,6 +41,8 @@ static int number_with_unit(const char *text, const struct unit *units, uint64_t
 		return -EINVAL;
 	if (*end != '.')
 		frac = 0, end_f = end; /* strtod would take the e of "1e3" */
+	if (strspn(end, ".0123456789") < (size_t)(end_f - end))
+		return -EINVAL; /* and that of "1.5e300" */
 	if (!*end_f)
 		factor = bare;
 	for (const struct unit *u = units; u->name && !factor; u++)

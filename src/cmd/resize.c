@@ -3,11 +3,12 @@
 
 #include "cmd/cli.h"
 
-struct resize_vals { const char *control; bool shrink; };
+struct resize_vals { const char *control; uint64_t timeout; bool shrink; };
 _Static_assert(sizeof(struct resize_vals) <= COMMAND_VALS_MAX, "values fit");
 const struct opt resize_opts[] = {
 	OPT_CONTROL(struct resize_vals),
 	OPT(struct resize_vals, shrink, "shrink", 0, OPT_FLAG, NULL, "also make it smaller: what is behind the new end is lost for ever"),
+	OPT(struct resize_vals, timeout, "timeout", 0, OPT_TIME, "TIME", "how long to wait for a disk that does not answer", .dflt = "60s"),
 	OPT_END
 };
 
@@ -29,6 +30,7 @@ int cmd_resize(const struct command *self, void *vals, int argc, char **argv)
 	json_object_object_add(o, "nsid", json_object_new_uint64(nsid));
 	json_object_object_add(o, "bytes", json_object_new_uint64(bytes));
 	json_object_object_add(o, "shrink", json_object_new_boolean(v->shrink));
+	json_object_object_add(o, "timeout_ns", json_object_new_uint64(v->timeout));
 	code = rpc_call_once(cli_control(v->control), "resize", o, &r);
 	if (!code)
 		printf("%s: namespace %s has %s, before %s\n", argv[0], argv[1], opt_bytes_text(now, sizeof(now), json_u64(r, "bytes")),

@@ -23,8 +23,10 @@
 enum {
 	SPIN_NS = 50 * 1000,		/* idle this long before the first sleep */
 	SLEEP_ANY_NS = 250 * 1000 * 1000, /* command timeouts are looked at this often */
+	LOOK_SLOW_NS = 1000 * 1000 * 1000, /* for requests that a disk does not give back */
 	LOOK_EVERY = 64,		/* turns between looks at control and link sockets while busy */
-	STOP_LIMIT_S = 15		/* for moves to be undone, for sizes to be changed */
+	STOP_LIMIT_S = 15,		/* for moves to be undone, for sizes to be changed */
+	DRAIN_LIMIT_S = 10		/* for disks to be done with what they have, all together */
 };
 
 struct serve_vals { const char *config; bool verbose, check; };
@@ -156,9 +158,34 @@ static int start_mmc(struct serve *s, struct err *err)
 	return rc ? err_wrap(err, rc, "the migration management controller does not start") : 0;
 }
 
+static const char *disk_of(const struct serve *s, const struct nvme_ns *ns, char *text, size_t cap)
+{
+	for (unsigned i = 0; i < s->guests; i++)
+		for (unsigned k = 0; k < s->guest[i]->ns_count; k++)
+			if (s->guest[i]->ns[k].ns == ns)
+				snprintf(text, cap, "guest %s, namespace %u", s->guest[i]->name, s->guest[i]->ns[k].guest_nsid);
+	return text;
+}
+
+static void say_slow(void *ctx, const struct nvme_slow *r)
+{
+	static const char *const op[BLK_OP_COUNT] = { "read", "write", "flush", "write of zeroes", "deallocation" };
+	char disk[MOVE_NAME_MAX + 40] = "a namespace", what[80] = "flush";
+
+	disk_of(ctx, r->ns, disk, sizeof(disk));
+	if (r->op != BLK_FLUSH)
+		snprintf(what, sizeof(what), "%s of %llu blocks at %llu", op[r->op], (unsigned long long)r->nlb, (unsigned long long)r->lba);
+	if (r->over)
+		log_warn("%s: the disk is done with the %s, after %.1f s: %s", disk, what, (double)r->age_ns / 1e9,
+			 r->rc ? strerror(-r->rc) : "all is well");
+	else
+		log_warn("%s: the disk has had a %s for %.1f s and does not answer", disk, what, (double)r->age_ns / 1e9);
+}
+
 static int start_device(struct serve *s, struct err *err)
 {
-	struct nvme_subsys_cfg c = { .env = s->env, .get_cdq_8_bytes = s->cfg.server.get_cdq_8_bytes };
+	struct nvme_subsys_cfg c = { .env = s->env, .get_cdq_8_bytes = s->cfg.server.get_cdq_8_bytes, .slow = say_slow, .slow_ctx = s,
+				     .slow_ns = s->cfg.server.slow_ns };
 
 	snprintf(c.nqn, sizeof(c.nqn), "nqn.2026-01.org.ferry:%s", s->cfg.server.name);
 	s->ss = nvme_subsys_new(&c, err);
@@ -259,6 +286,14 @@ static uint64_t deadline(struct serve *s, uint64_t now, uint64_t idle)
 	return t;
 }
 
+static void look(struct serve *s, uint64_t now)
+{
+	if (now < s->look_ns)
+		return;
+	s->look_ns = now + LOOK_SLOW_NS;
+	nvme_subsys_look(s->ss);
+}
+
 static void turn(struct serve *s)
 {
 	bool any = poll_devices(s);
@@ -275,6 +310,7 @@ static void turn(struct serve *s)
 	if (any && s->turn % LOOK_EVERY)
 		return; /* the clock and epoll cost more than a command */
 	now = env_now_ns(s->env);
+	look(s, now);
 	idle = idle_ns(&s->idle, now);
 	if (any || s->cfg.server.poll || idle < SPIN_NS)
 		s->io_ready = loop_wait(s->loop, 0);
@@ -307,15 +343,34 @@ static void run(struct serve *s)
 
 /* ---- stop: takes a half-made server too */
 
-static void stop_guests(struct serve *s)
+static bool all_quiet(const struct serve *s)
 {
-	for (unsigned i = 0; i < s->guests; i++) {
+	for (unsigned i = 0; i < s->guests; i++)
+		if (s->guest[i]->mc && !nvme_ctrl_is_quiet(s->guest[i]->mc))
+			return false;
+	return true;
+}
+
+/* Let the medium finish what it has: acknowledged or not, nothing is cut in half, and no read lands in a guest's memory when we are gone
+ * and the guest uses it for something else. */
+static void drain_guests(struct serve *s)
+{
+	uint64_t now, until;
+
+	for (unsigned i = 0; i < s->guests; i++)
 		if (s->guest[i]->mc)
 			nvme_ctrl_set_online(s->guest[i]->mc, false);
-		/* Let the medium finish what it has: acknowledged or not, nothing is cut in half. */
-		for (int n = 0; s->guest[i]->mc && !nvme_ctrl_is_quiet(s->guest[i]->mc) && n < 100000; n++)
-			poll_devices(s);
-	}
+	if (!s->guests)
+		return;
+	now = env_now_ns(s->env);
+	for (until = now + DRAIN_LIMIT_S * NS_PER_S; !all_quiet(s) && now < until; now = env_now_ns(s->env))
+		if (!poll_devices(s))
+			loop_wait(s->loop, now + NS_PER_MS);
+}
+
+static void stop_guests(struct serve *s)
+{
+	drain_guests(s);
 	for (unsigned i = 0; i < s->guests; i++) {
 		served_fini(s->guest[i]);
 		for (unsigned k = 0; k < s->guest[i]->ns_count; k++)

@@ -29,7 +29,7 @@ struct served_ns {
 	bool pool;
 	uint64_t backend, block, blocks;
 	char path[2 * CFG_PATH_MAX];	/* "": ram */
-	bool shared;			/* the guest left by a handover, and works on this very storage elsewhere. Else it is an old copy */
+	bool shared;			/* if the guest is not here: it works on this very storage elsewhere. Else what is here is an old copy */
 	struct nvme_ns_ids ids;
 	struct nvme_ns *ns;		/* NULL: not open */
 };
@@ -43,6 +43,7 @@ struct resize {
 	struct served_ns *n;
 	uint64_t was, blocks;
 	bool committed;			/* the record says it, and the guest was told */
+	uint64_t limit_ns, until_ns;	/* a disk that does not answer is waited for so long */
 	char note[160];			/* what a person should know besides */
 };
 
@@ -61,9 +62,9 @@ struct served {
 	bool mapped;			/* doorbells shared with a client */
 	bool leaving;			/* controller is to be freed as soon as it is quiet */
 	bool placing;			/* place() took things for a move to here */
+	bool unlocking;			/* a handover to here came to nothing: its storage is still to be given up */
 	uint64_t place_until_ns;
 	struct move_out *out;
-	bool out_shares;		/* it is a handover */
 	bool out_recovering;
 	bool out_in_doubt_said;
 	enum served_wake wake;
@@ -96,7 +97,7 @@ struct serve {
 	int lock_fd[2], signal_fd;
 	bool stop, io_ready;		/* io_ready: a descriptor was ready when we last looked */
 	struct idle idle;
-	uint64_t started_ns;
+	uint64_t started_ns, look_ns;	/* next look for requests that are slow */
 	unsigned turn;
 };
 
@@ -105,14 +106,21 @@ void serve_pump_mmc(void *ctx);			/* polls the MMC once */
 
 /* ---- served.c */
 struct served *served_find(struct serve *, const char *name);		/* NULL */
-/* Reads its journal; damage is the guest's trouble, not an error of this call. A guest once added stays until exit, because the
- * manager keeps its journal; one that is nothing to us any more is just not shown (served_known). */
+/* Reads its journal; damage is the guest's trouble, not an error of this call. A guest once added stays, because the
+ * manager keeps its journal; one that is nothing to us any more is not shown (served_known), and gives way when there are too many. */
 struct served *served_add(struct serve *, const char *name, struct err *);
 bool served_known(const struct served *);
 void served_forget_ns(struct served *, bool remove_data);
+bool served_ns_shared(const struct served *, const struct served_ns *);	/* the configuration says that other servers reach it */
+/* Its file is to be left alone: the guest is not here, and works on it elsewhere (also if the configuration does not say shared=yes any more). */
+bool served_ns_away(const struct served *, const struct served_ns *);
+/* Are all its namespaces? 0, or -errno with a sentence. */
+int served_judge_shared(const struct served *, struct err *);
+bool served_has_storage(const struct served *);		/* none of its locks is given up */
 /* fresh: make the file if it is missing. fit: make it longer if it is too short. start: nobody is served yet, so what a server that
- * was killed just before us still holds is waited for. */
-enum served_open { SERVED_OPEN_OLD = 0, SERVED_OPEN_FRESH = 1, SERVED_OPEN_FIT = 2, SERVED_OPEN_START = 4 };
+ * was killed just before us still holds is waited for. away: without its lock. theirs: the same, and it must be locked by somebody else. */
+enum served_open { SERVED_OPEN_OLD = 0, SERVED_OPEN_FRESH = 1, SERVED_OPEN_FIT = 2, SERVED_OPEN_START = 4, SERVED_OPEN_AWAY = 8,
+		   SERVED_OPEN_THEIRS = 16 };
 int served_open_ns(struct served *, struct served_ns *, unsigned how, struct err *);
 void served_close_ns(struct served *, struct served_ns *, bool remove_data);
 /* Controller, attachments and socket. 0 or -errno with a sentence, then nothing is left behind. */

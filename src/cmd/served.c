@@ -20,12 +20,32 @@ struct served *served_find(struct serve *s, const char *name)
 	return NULL;
 }
 
+/* Whoever asks about a guest, or is refused with one, leaves its name here. The rows are for guests that are something to us. */
+static bool forgettable(const struct served *g)
+{
+	return !served_known(g) && !g->mc && !g->vm && !g->out && !g->placing && !g->resize.call &&
+	       !(g->s->in && move_in_progress(g->s->in, g->name));
+}
+
+static void forget_one(struct serve *s)
+{
+	for (unsigned i = 0; i < s->guests; i++) {
+		if (!forgettable(s->guest[i]))
+			continue;
+		free(s->guest[i]);
+		s->guest[i] = s->guest[--s->guests];
+		return;
+	}
+}
+
 struct served *served_add(struct serve *s, const char *name, struct err *err)
 {
 	struct err mine = { "" };
 	struct served *g;
 	int rc;
 
+	if (s->guests == SERVED_MAX)
+		forget_one(s);
 	if (s->guests == SERVED_MAX || !config_name_ok(name)) {
 		err_set(err, -ENOSPC, "guest '%s': %s", name,
 			s->guests == SERVED_MAX ? "this server has as many guests as it can hold" : "not a name a guest may have");
@@ -56,6 +76,37 @@ static const struct cfg_ns *cfg_of(const struct served *g, const struct served_n
 		if (!strcmp(c->ns[i].name, n->from))
 			return &c->ns[i];
 	return NULL;
+}
+
+bool served_ns_shared(const struct served *g, const struct served_ns *n)
+{
+	const struct cfg_ns *c = cfg_of(g, n);
+
+	return c && c->shared;
+}
+
+bool served_ns_away(const struct served *g, const struct served_ns *n)
+{
+	return g->journal.own != OWN_OWNER && (n->shared || served_ns_shared(g, n));
+}
+
+int served_judge_shared(const struct served *g, struct err *err)
+{
+	for (unsigned i = 0; i < g->ns_count; i++)
+		if (!served_ns_shared(g, &g->ns[i]))
+			return err_set(err, -EINVAL, "namespace %u of guest %s cannot be handed over: %s %s does not say shared=yes here, so its "
+				       "lock is not passed on, and without it there would be two writers. Say so on both servers if both reach the "
+				       "same file, or move with --mode copy", g->ns[i].guest_nsid, g->name,
+				       g->ns[i].pool ? "pool" : "namespace", g->ns[i].from);
+	return 0;
+}
+
+bool served_has_storage(const struct served *g)
+{
+	for (unsigned i = 0; i < g->ns_count; i++)
+		if (g->ns[i].ns && blk_bottom(nvme_ns_blk(g->ns[i].ns))->away)
+			return false;
+	return true;
 }
 
 static uint64_t clock_ns(void *ctx) { return env_now_ns(ctx); }
@@ -94,6 +145,7 @@ static struct blk *open_blk(struct served *g, struct served_ns *n, unsigned how,
 	struct blk *b;
 
 	f.create = how & SERVED_OPEN_FRESH && (!c || c->create);
+	f.lock = how & SERVED_OPEN_THEIRS ? BLK_FILE_THEIRS : how & SERVED_OPEN_AWAY ? BLK_FILE_AWAY : BLK_FILE_OURS;
 	f.patience_ms = how & SERVED_OPEN_START ? patience_ms(g->s) : 0;
 	if (n->backend == CFG_RAM)
 		b = blk_ram_open((uint32_t)n->block, n->blocks, err);

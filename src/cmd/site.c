@@ -87,9 +87,6 @@ static void site_gone(void *ctx, const char *name)
 
 	if (!g)
 		return;
-	if (g->out && g->out_shares && store_shared(g, true))
-		log_warn("guest %s: that its storage is shared could not be recorded: it cannot come back by a handover", name);
-	g->out_shares = false;
 	served_end(g);
 	drop_vm(g);
 }
@@ -100,6 +97,24 @@ static void site_hold(void *ctx, const char *name, bool on)
 
 	if (g && g->mc)
 		nvme_ctrl_hold(g->mc, on);
+}
+
+static int site_lock(void *ctx, const char *name, bool take, struct err *err)
+{
+	struct served *g = served_find(ctx, name);
+	bool wait = false;
+
+	if (!g)
+		return err_set(err, -ENOENT, "guest '%s' is not served here", name);
+	for (unsigned i = 0; i < g->ns_count; i++) {
+		int rc = g->ns[i].ns ? blk_hold(nvme_ns_blk(g->ns[i].ns), take, err) : 0;
+
+		if (rc == -EAGAIN)
+			wait = true;
+		else if (rc && !(rc == -ENOTSUP && take)) /* what cannot be given up was not */
+			return err_wrap(err, rc, "namespace %u of guest %s", g->ns[i].guest_nsid, name);
+	}
+	return wait ? -EAGAIN : 0;
 }
 
 /* Pages of data that may wait for the stop to be told: about a millisecond's worth. */
@@ -130,7 +145,8 @@ static struct journal *site_journal(void *ctx, const char *name)
 {
 	struct served *g = served_find(ctx, name);
 
-	/* Also of a guest that is nothing to us now: it may have been refused once, and that must be remembered. */
+	/* Also of a guest that is nothing to us now: it may have been refused once, and that must be remembered. Good until the next call, or while
+	 * there is a session for it: the rows of guests that are nothing to us are given to others when there are no more (served_add). */
 	if (!g)
 		g = served_add(ctx, name, NULL);
 	return g && !g->trouble[0] ? &g->journal : NULL;
@@ -235,6 +251,7 @@ static bool in_use(const struct serve *s, const struct cfg_ns *c)
 static int claim_shared(struct served *g, const struct move_ns *want, struct served_ns *n, struct err *err)
 {
 	struct serve *s = g->s;
+	const struct cfg_ns *unsaid = NULL;
 
 	for (unsigned i = 0; i < s->cfg.nss; i++) {
 		const struct cfg_ns *c = &s->cfg.ns[i];
@@ -242,13 +259,21 @@ static int claim_shared(struct served *g, const struct move_ns *want, struct ser
 		if (in_use(s, c) || c->block != want->block_bytes ||
 		    !((c->has_nguid && !memcmp(c->nguid, want->nguid, 16)) || (c->has_uuid && !memcmp(c->uuid, want->uuid, 16))))
 			continue;
+		if (!c->shared) {
+			unsaid = c;
+			continue;
+		}
 		*n = (struct served_ns){ .guest_nsid = want->guest_nsid, .backend = c->backend, .block = c->block,
-					 .blocks = want->blocks };
+					 .blocks = want->blocks, .shared = true };
 		snprintf(n->from, sizeof(n->from), "%s", c->name);
 		snprintf(n->path, sizeof(n->path), "%s", c->path);
 		copy_ids(&n->ids, want);
 		return 0;
 	}
+	if (unsaid)
+		return err_set(err, -EINVAL, "namespace %u of guest %s cannot be handed over to here: namespace %s does not say shared=yes, so "
+			       "its file is for one server, and there would be two writers. Say so on both servers if both reach the same file, "
+			       "or move with --mode copy", want->guest_nsid, g->name, unsaid->name);
 	return err_set(err, -ENOENT, "handover needs the same storage here: no free [namespace] has the block size and the nguid or uuid of "
 		       "namespace %u of guest %s; add one, or move with --mode copy", want->guest_nsid, g->name);
 }
@@ -294,7 +319,7 @@ static int take_resized(struct served *g, struct served_ns *n, bool make_ns, uin
 
 	served_close_ns(g, n, false);
 	n->blocks = blocks;
-	rc = served_open_ns(g, n, make_ns ? SERVED_OPEN_FRESH | SERVED_OPEN_FIT : SERVED_OPEN_OLD, err);
+	rc = served_open_ns(g, n, make_ns ? SERVED_OPEN_FRESH | SERVED_OPEN_FIT : SERVED_OPEN_THEIRS, err);
 	if (!rc)
 		return 0;
 	n->blocks = was; /* what is there is still that */
@@ -311,12 +336,16 @@ static int take_old(struct served *g, bool make_ns, const struct move_ns *ns, st
 		struct served_ns *n = &g->ns[i];
 
 		copy_ids(&n->ids, &ns[i]);
+		/* Without its lock, or perhaps another file by now. */
+		if (n->ns && served_ns_shared(g, n))
+			served_close_ns(g, n, false);
+		n->shared = !make_ns;
 		if (n->blocks != ns[i].blocks)
 			rc = take_resized(g, n, make_ns, ns[i].blocks, err);
 		else if (n->ns)
 			nvme_ns_set_ids(n->ns, &n->ids);
 		else
-			rc = served_open_ns(g, n, make_ns ? SERVED_OPEN_FRESH : SERVED_OPEN_OLD, err);
+			rc = served_open_ns(g, n, make_ns ? SERVED_OPEN_FRESH : SERVED_OPEN_THEIRS, err);
 	}
 	return rc;
 }
@@ -324,8 +353,10 @@ static int take_old(struct served *g, bool make_ns, const struct move_ns *ns, st
 /* Namespaces are decided, recorded, then made: a crash between leaves a record of something missing, never a file nobody knows. */
 static int place_ns(struct served *g, bool make_ns, const struct move_ns *ns, unsigned count, uint64_t bytes, struct err *err)
 {
-	int rc;
+	int rc = make_ns ? 0 : served_judge_shared(g, err);
 
+	if (rc)
+		return rc;
 	for (unsigned i = 0; !make_ns && i < g->ns_count; i++)
 		if (!g->ns[i].shared)
 			return err_set(err, -EINVAL, "what is here of guest %s is an old copy, and a handover would take it for what the guest has now: "
@@ -343,7 +374,7 @@ static int place_ns(struct served *g, bool make_ns, const struct move_ns *ns, un
 	if (!rc && (rc = store_save(g->s)))
 		err_set(err, rc, "cannot write the record of guests in %s: %s", g->s->cfg.server.state_dir, strerror(-rc));
 	for (unsigned i = 0; !rc && i < g->ns_count; i++)
-		rc = served_open_ns(g, &g->ns[i], g->ns[i].pool ? SERVED_OPEN_FRESH : SERVED_OPEN_OLD, err);
+		rc = served_open_ns(g, &g->ns[i], make_ns ? SERVED_OPEN_FRESH : SERVED_OPEN_THEIRS, err);
 	return rc;
 }
 
@@ -380,6 +411,28 @@ static int place_first(struct served *g, bool make_ns, const struct move_ns *ns,
 	return rc;
 }
 
+/* Of a handover that came to nothing: the source waits for its storage. True if it has been given up. */
+static bool unlock_poll(struct served *g)
+{
+	struct err err = { "" };
+	int rc = 0;
+
+	if (!g->unlocking)
+		return false;
+	for (unsigned i = 0; i < g->ns_count; i++) {
+		struct served_ns *n = &g->ns[i];
+		int one = n->ns && n->shared ? blk_hold(nvme_ns_blk(n->ns), false, &err) : 0;
+
+		rc = one == -EAGAIN || !rc ? one : rc;
+	}
+	if (rc == -EAGAIN)
+		return false;
+	if (rc)
+		log_warn("guest %s: its storage stays locked here: %s", g->name, err.text);
+	g->unlocking = false;
+	return true;
+}
+
 static void site_unplace(void *ctx, const char *name)
 {
 	struct served *g = served_find(ctx, name);
@@ -389,6 +442,8 @@ static void site_unplace(void *ctx, const char *name)
 	g->placing = false;
 	served_end(g);
 	drop_vm(g);
+	g->unlocking = true;
+	unlock_poll(g);
 	/* A guest that was never here goes without a trace, when its controller has gone (site_poll). */
 }
 
@@ -434,6 +489,8 @@ static int site_place(void *ctx, const char *name, bool make_ns, const struct mo
 			       (unsigned long long)g->journal.epoch);
 	if (!g && !(g = served_add(ctx, name, err)))
 		return -ENOSPC;
+	if (g->unlocking)
+		return -EAGAIN;
 	if (!g->placing)
 		rc = place_first(g, make_ns, ns, count, err);
 	if (!rc)
@@ -536,6 +593,7 @@ bool site_poll(struct serve *s)
 				out_ended(g, rc, why);
 		}
 		changed |= tidy(g);
+		any |= unlock_poll(g);
 		any |= wake_poll(g);
 	}
 	if (changed && store_save(s))
@@ -563,5 +621,5 @@ void site_init(struct serve *s)
 {
 	s->site = (struct move_site){ .ctx = s, .env = s->env, .mmc = s->mmc, .pump = serve_pump_mmc, .find = site_find, .place = site_place,
 				      .unplace = site_unplace, .gone = site_gone, .hold = site_hold,
-				      .touch = site_touch, .journal = site_journal, .event = site_event };
+				      .touch = site_touch, .lock = site_lock, .journal = site_journal, .event = site_event };
 }

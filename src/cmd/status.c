@@ -76,6 +76,9 @@ static void print_guest(json_object *g)
 		printf("  namespace %" PRIu64 " (%" PRIu64 " in the subsystem): %s of %s %s\n", json_u64(n, "guest_nsid"),
 		       json_u64(n, "nsid"), opt_bytes_text(size, sizeof(size), json_u64(n, "bytes")), json_str(n, "from"),
 		       json_str(n, "path"));
+		if (json_u64(n, "slow_requests"))
+			printf("    its disk does not answer: %" PRIu64 " requests are out, the oldest for %.1f s\n", json_u64(n, "slow_requests"),
+			       (double)json_u64(n, "slow_oldest_ns") / 1e9);
 	}
 	print_move("moving away", json_get(g, "moving_out"));
 	print_move("moving here", json_get(g, "moving_in"));

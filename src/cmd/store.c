@@ -196,7 +196,8 @@ static void ns_from_config(struct serve *s, struct served *g, unsigned i, const 
 	struct served_ns was = g->ns[i], *n = &g->ns[i];
 	bool known = i < g->ns_count && !was.pool && !strcmp(was.from, c->name);
 
-	*n = (struct served_ns){ .guest_nsid = i + 1, .backend = c->backend, .block = c->block, .blocks = c->bytes / c->block };
+	*n = (struct served_ns){ .guest_nsid = i + 1, .backend = c->backend, .block = c->block, .blocks = c->bytes / c->block,
+				 .shared = c->shared }; /* never moved: if it is not here, it is no old copy */
 	snprintf(n->from, sizeof(n->from), "%s", c->name);
 	snprintf(n->path, sizeof(n->path), "%s", c->path);
 	ids_make(s, c, &n->ids);
@@ -249,11 +250,16 @@ static void open_all(struct served *g, bool first)
 {
 	struct err err = { "" };
 
-	for (unsigned i = 0; i < g->ns_count; i++)
-		if (!g->ns[i].ns && served_open_ns(g, &g->ns[i], SERVED_OPEN_START | (first ? SERVED_OPEN_FRESH : 0), &err)) {
+	for (unsigned i = 0; i < g->ns_count; i++) {
+		bool away = !first && served_ns_away(g, &g->ns[i]);
+
+		if (g->ns[i].ns || (away && g->journal.own == OWN_RELEASED))
+			continue; /* released: opened when it comes back */
+		if (served_open_ns(g, &g->ns[i], SERVED_OPEN_START | (first ? SERVED_OPEN_FRESH : 0) | (away ? SERVED_OPEN_AWAY : 0), &err)) {
 			trouble(g, &err);
 			return;
 		}
+	}
 }
 
 static void start_one(struct served *g)

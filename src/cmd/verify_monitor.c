@@ -152,6 +152,8 @@ static void print_stats(const struct monitor *m, const struct rec_store *store, 
 	NUM_("cdq_entries", s->cdq_entries);
 	NUM_("lent", s->lent);
 	NUM_("lent_unsure", s->lent_unsure);
+	NUM_("reports", s->reports);
+	NUM_("states", s->states);
 	NUM_("unjudged", s->unjudged);
 	NUM_("not_recorded", rec_lost(store));
 	NUM_("violations", monitor_broken(m));

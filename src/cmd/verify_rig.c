@@ -27,7 +27,7 @@ struct vrig_side {
 	struct list held;		/* of struct access */
 };
 struct vrig_ns { struct nvme_ns *ns; struct blk *error; };
-struct vrig_at { const struct nvme_ctrl *ctrl; uint32_t nsid; struct blk *error; };	/* which medium a controller knows under which number */
+struct vrig_at { const struct nvme_ctrl *ctrl; uint32_t nsid; struct nvme_ns *ns; struct blk *error; };	/* which medium a controller knows under which number */
 enum { ATTACHED = 64 };
 struct vrig {
 	struct loop *loop;
@@ -326,13 +326,28 @@ static int late_poll(struct blk *b)
 }
 
 static int late_next(struct blk *b, uint64_t lba, uint64_t *start, uint64_t *len) { return blk_next_allocated(b->below, lba, start, len); }
+/* What is held here has not reached the medium yet. */
+static int late_resize(struct blk *b, uint64_t blocks)
+{
+	int rc = 0;
+
+	LIST_EACH(&CONTAINER_OF(b, struct late, b)->held, it) {
+		const struct blk_io *io = LIST_ENTRY(it, struct blk_io, link);
+
+		if (io->op != BLK_FLUSH && io->lba + io->nlb > blocks)
+			rc = -EBUSY;
+	}
+	rc = rc ? rc : b->below->ops->resize(b->below, blocks);
+	b->blocks = b->below->blocks;
+	return rc;
+}
 static int late_fd(struct blk *b) { return b->below->ops->wait_fd(b->below); }
 static void late_close(struct blk *b)
 {
 	blk_close(b->below);
 	free(CONTAINER_OF(b, struct late, b));
 }
-static const struct blk_ops late_ops = { .name = "late", .submit = late_submit, .poll = late_poll, .next_allocated = late_next,
+static const struct blk_ops late_ops = { .name = "late", .submit = late_submit, .poll = late_poll, .next_allocated = late_next, .resize = late_resize,
 					 .wait_fd = late_fd, .close = late_close };
 
 static struct blk *late_open(struct blk *below, uint64_t seed, struct err *err)
@@ -369,32 +384,63 @@ static int attach(struct vrig *r, struct nvme_ctrl *c, uint32_t nsid, const stru
 {
 	if (!n->ns || r->ats == ATTACHED)
 		return -ENOMEM;
-	r->at[r->ats++] = (struct vrig_at){ c, nsid, n->error };
+	r->at[r->ats++] = (struct vrig_at){ c, nsid, n->ns, n->error };
 	return nvme_ctrl_attach(c, nsid, n->ns);
+}
+
+static const struct vrig_at *attached(unsigned ctrl, uint32_t nsid)
+{
+	struct vrig *r = rig_of_dut; /* who stands between pump and us may have its own in the DUT's ctx */
+
+	for (unsigned i = 0; ctrl < r->sides && i < r->ats; i++)
+		if (r->at[i].ctrl == r->side[ctrl].ctrl && r->at[i].nsid == nsid)
+			return &r->at[i];
+	return NULL;
+}
+
+static int resize(struct dut *d, unsigned ctrl, uint32_t nsid, uint64_t blocks)
+{
+	const struct vrig_at *a = attached(ctrl, nsid);
+	struct err err = { "" };
+	int rc = -EAGAIN;
+
+	(void)d;
+	if (!a)
+		return -ENOENT;
+	if (blocks > nvme_ns_blocks(a->ns)) {
+		for (unsigned n = 0; n < DRAIN && (rc = nvme_ns_extend(a->ns, blocks, &err)) == -EAGAIN; n++)
+			pump(rig_of_dut);
+		if (!rc)
+			nvme_ns_set_size(a->ns, blocks);
+		return rc;
+	}
+	rc = nvme_ns_may_resize(a->ns, blocks, &err);
+	if (rc)
+		return rc;
+	nvme_ns_set_size(a->ns, blocks);
+	for (unsigned n = 0; n < DRAIN && (rc = nvme_ns_trim(a->ns, &err)) == -EAGAIN; n++)
+		pump(rig_of_dut);
+	return rc;
 }
 
 static int media(struct dut *d, unsigned ctrl, uint32_t nsid, const struct dut_media *m)
 {
-	struct vrig *r = rig_of_dut; /* who stands between pump and us may have its own in d->ctx */
+	const struct vrig_at *a = attached(ctrl, nsid);
+	struct blk_error_cfg *c = a ? blk_error_cfg(a->error) : NULL;
 
 	(void)d;
-	for (unsigned i = 0; i < r->ats; i++) {
-		struct blk_error_cfg *c = blk_error_cfg(r->at[i].error);
-
-		if (ctrl >= r->sides || r->at[i].ctrl != r->side[ctrl].ctrl || r->at[i].nsid != nsid)
-			continue;
-		*c = (struct blk_error_cfg){ .rc = -EIO };
-		if (m) {
-			c->lba = m->slba;
-			c->nlb = m->nlb;
-			c->half_done = m->half;
-			c->per_million[BLK_READ] = m->read ? ALWAYS : 0;
-			c->per_million[BLK_WRITE] = c->per_million[BLK_ZERO] = c->per_million[BLK_DEALLOC] = m->change ? ALWAYS : 0;
-			c->per_million[BLK_FLUSH] = m->flush ? ALWAYS : 0;
-		}
+	if (!c)
+		return -ENOENT;
+	*c = (struct blk_error_cfg){ .rc = -EIO };
+	if (!m)
 		return 0;
-	}
-	return -ENOENT;
+	c->lba = m->slba;
+	c->nlb = m->nlb;
+	c->half_done = m->half;
+	c->per_million[BLK_READ] = m->read ? ALWAYS : 0;
+	c->per_million[BLK_WRITE] = c->per_million[BLK_ZERO] = c->per_million[BLK_DEALLOC] = m->change ? ALWAYS : 0;
+	c->per_million[BLK_FLUSH] = m->flush ? ALWAYS : 0;
+	return 0;
 }
 
 static int add_side(struct vrig *r, struct dut *d, struct nvme_subsys *ss, bool mmc, bool by_message, struct err *err)
@@ -465,8 +511,8 @@ int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err 
 
 	if (!r)
 		return err_set(err, -ENOMEM, "no memory");
-	*d = (struct dut){ .backend = "inprocess", .media = media, .pump = pump, .ctx = r, .close = rig_close,
-			   .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | DUT_MEDIA | DUT_RIGHTS | (cfg->by_message ? DUT_ACCESS : 0) };
+	*d = (struct dut){ .backend = "inprocess", .media = media, .resize = resize, .pump = pump, .ctx = r, .close = rig_close,
+			   .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | DUT_MEDIA | DUT_RESIZE | DUT_RIGHTS | (cfg->by_message ? DUT_ACCESS : 0) };
 	snprintf(d->about, sizeof(d->about), "ferry's own device in this process, %u MCs%s%s", mcs, cfg->by_message ? ", memory by message" : "",
 		 cfg->far ? ", and a smaller subsystem" : "");
 	r->dut = d;

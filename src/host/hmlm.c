@@ -58,6 +58,12 @@ void hmlm_suspend(struct nvme_sqe *s, uint16_t cntlid, unsigned stype, bool dudm
 	nvme_migration_send_dudmq_put(s, dudmq);
 }
 
+void hmlm_abort(struct nvme_sqe *s, uint16_t sqid, uint16_t cid)
+{
+	s->opc = NVME_OP_ABORT;
+	s->cdw10 = le32_of(sqid | (uint32_t)cid << 16);
+}
+
 void hmlm_resume(struct nvme_sqe *s, uint16_t cntlid)
 {
 	op(s, NVME_OP_MIGRATION_SEND, 0);

@@ -21,6 +21,7 @@ void hmlm_track_log(struct nvme_sqe *, uint16_t cdqid, bool start);	/* user data
 void hmlm_track_mem(struct nvme_sqe *, uint16_t cntlid, bool start);	/* start: data is hmlm_track_mem_build's */
 void hmlm_track_receive(struct nvme_sqe *, uint16_t cntlid, uint32_t bytes); /* multiple of 4, at least 16 + 16; destructive */
 void hmlm_suspend(struct nvme_sqe *, uint16_t cntlid, unsigned stype, bool dudmq);
+void hmlm_abort(struct nvme_sqe *, uint16_t sqid, uint16_t cid);	/* of a command that is out */
 void hmlm_resume(struct nvme_sqe *, uint16_t cntlid);
 /* The offset is a multiple of 4. dwords one-based; 0 only with NVME_SEQ_LAST (commit without data). */
 void hmlm_set_state(struct nvme_sqe *, uint16_t cntlid, unsigned seqind, uint8_t csvi, uint8_t csuuidi, uint64_t offset, uint32_t dwords);

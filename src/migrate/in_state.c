@@ -72,6 +72,16 @@ static int arrive(struct in_session *s)
 	return rc && rc != -EAGAIN ? in_fail(s, rc, "the VM here could not be made what it was: %s", err.text) : rc;
 }
 
+/* Handover: the source has given its storage up before it said PREPARE. */
+static int lock(struct in_session *s)
+{
+	const struct move_site *site = &s->m->site;
+	struct err err = { "" };
+	int rc = s->mode == MOVE_HANDOVER && site->lock ? site->lock(site->ctx, s->guest.name, true, &err) : 0;
+
+	return rc && rc != -EAGAIN ? in_fail(s, rc, "the storage that was handed over cannot be taken: %s", err.text) : rc;
+}
+
 int in_prepare_run(struct in_session *s)
 {
 	struct hnvme *h = s->m->site.mmc;
@@ -84,6 +94,9 @@ int in_prepare_run(struct in_session *s)
 	if (rc)
 		return rc;
 	STEP_WAIT(s->at, in_slots_idle(s));
+	STEP_WAIT(s->at, (rc = lock(s)) != -EAGAIN);
+	if (rc)
+		return rc;
 	arrive(s);	/* begun now, waited for below: it does not need the disk */
 	for (s->flush_ns = 0; s->mode == MOVE_COPY && s->flush_ns < s->ns_count; s->flush_ns++) {
 		hmlm_flush(mcmd_prep(&s->cmd, "Flush", NULL, 0), s->guest.ns[s->flush_ns].nsid);

@@ -112,6 +112,11 @@ struct move_site {
 	 * the controller is suspended. FLUSH: -EAGAIN until all are told; -EIO with a sentence if some page could not be told at
 	 * any time since ON: the copy is worthless then. OFF and ON are done at once. NULL: there is no such VM here. */
 	int (*touch)(void *ctx, const char *guest, enum move_touch, struct err *);
+	/* Handover: the lock on the guest's storage, which both sides reach. Given up by the source when its controller is suspended: 0 when
+	 * everything is durable and the lock gone. Taken by the target before PREPARED, and by the source before a guest that stays runs
+	 * again (harmless if it was never given up); what the target took, unplace gives up. -EAGAIN: call again; -EBUSY: somebody else
+	 * has it; other -errno, with a sentence. NULL: the site has nothing that could be locked. */
+	int (*lock)(void *ctx, const char *guest, bool take, struct err *);
 	struct journal *(*journal)(void *ctx, const char *guest);
 	void (*event)(void *ctx, const char *guest, const struct move_event *);
 };
@@ -128,7 +133,8 @@ const struct move_progress *move_out_progress(const struct move_out *);
 /* Asks for a stop. 0: will be undone; -EALREADY: past commit, cannot be. */
 int move_out_cancel(struct move_out *, const char *why);
 /* A person says what became of a move that was handed over and never answered. As if the target had said it; at once, if the journal
- * can be written. -EINVAL: it is not in doubt; -EIO: the journal cannot be written (tried again and again). */
+ * can be written. -EINVAL: it is not in doubt; -EIO: the journal cannot be written (tried again and again); -EBUSY: somebody has its storage
+ * locked, nothing was done. */
 int move_out_resolve(struct move_out *, bool runs_here);
 void move_out_free(struct move_out *);		/* an unfinished one must have ended first, except on process exit */
 

@@ -113,9 +113,28 @@ static void conn_attach(struct in_conn *c, struct in_session *s)
 	c->s = s;
 }
 
+/* Room for another one: the connection goes that has said nothing for longest and has no move. Whoever asks comes back. */
+static void make_room(struct move_in *m)
+{
+	struct in_conn *oldest = NULL;
+
+	LIST_EACH(&m->conns, it) {
+		struct in_conn *c = LIST_ENTRY(it, struct in_conn, node);
+
+		if (!c->s && (!oldest || link_heard_ns(c->link) < link_heard_ns(oldest->link)))
+			oldest = c;
+	}
+	if (oldest)
+		conn_free(m, oldest);
+}
+
 void move_in_accept(struct move_in *m, struct env_conn *ec)
 {
-	struct in_conn *c = m->conn_count < IN_CONNS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	struct in_conn *c;
+
+	if (m->conn_count >= IN_CONNS_MAX)
+		make_room(m);
+	c = m->conn_count < IN_CONNS_MAX ? calloc(1, sizeof(*c)) : NULL;
 
 	if (!c) {
 		env_conn_close(ec);
@@ -263,6 +282,9 @@ static int check_time(struct in_session *s)
 
 	if (s->state >= IN_STARTING)
 		return 0;
+	/* A source that is gone now cannot commit any more, and cannot run its guest while the storage is locked from here. */
+	if (!s->conn && s->mode == MOVE_HANDOVER && s->state >= IN_PREPARE)
+		return in_fail(s, -ECONNRESET, "the connection was lost before the source committed");
 	if (!s->conn && now - s->lost_ns > IN_GRACE_NS)
 		return in_fail(s, -ETIMEDOUT, "the source has not come back for %llu s", (unsigned long long)(IN_GRACE_NS / NS_PER_S));
 	if (s->state == IN_PLACE && in_state > IN_PLACE_NS)
@@ -390,7 +412,9 @@ static void on_hello(struct move_in *m, struct in_conn *c, const struct link_msg
 }
 
 /* The record's word on a move that no session here knows. It says `started` only if the guest was owned here under that epoch or a
- * later one; it says `not started` only after that is durable. */
+ * later one; it says `not started` only after that is durable, and only if it has seen the move's epoch. Before anybody can be in doubt
+ * about a move its target has recorded the reservation: one whose record does not go so far has lost it (or got an old one back), or is
+ * not the server that was asked then. It cannot know what happened. */
 static void answer_from_journal(struct move_in *m, struct in_conn *c, const struct frame_commit *q, const char *guest)
 {
 	struct journal *j = m->site.journal(m->site.ctx, guest);
@@ -402,6 +426,11 @@ static void answer_from_journal(struct move_in *m, struct in_conn *c, const stru
 	}
 	if (journal_started(j, q->move, le64_get(q->epoch))) {
 		in_say(c, FRAME_STARTED, q->move, 0, "it was started here");
+		return;
+	}
+	if (!journal_refused(j, q->move) && j->epoch < le64_get(q->epoch)) {
+		in_say(c, FRAME_LATER, q->move, ESTALE, "this server's record of that guest knows nothing of this move: it was lost, or this is not the "
+		       "server that the guest was moved to. Find out who runs it");
 		return;
 	}
 	rc = journal_refuse(j, q->move);

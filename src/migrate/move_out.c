@@ -157,7 +157,7 @@ static void last_gone(void *ctx)
 
 static void abandon(struct move_out *o)
 {
-	struct mcmd *const one[] = { &o->cmd, &o->head_cmd, &o->track_cmd, &o->state_cmd };
+	struct mcmd *const one[] = { &o->cmd, &o->head_cmd, &o->track_cmd, &o->state_cmd, &o->abort_cmd };
 
 	for (unsigned i = 0; i < ARRAY_LEN(one); i++) {
 		one[i]->abandoned = last_gone;
@@ -341,7 +341,7 @@ static void undo_begin(struct move_out *o)
 	out_phase(o, MOVE_UNDO);
 }
 
-/* Reads whose results nobody wants any more. */
+/* Reads whose results nobody wants any more, and a Suspend. */
 static bool drained(struct move_out *o)
 {
 	struct mcmd *const one[] = { &o->cmd, &o->head_cmd, &o->track_cmd, &o->state_cmd };
@@ -352,6 +352,7 @@ static bool drained(struct move_out *o)
 	for (unsigned i = 0; i < OUT_SLOTS; i++)
 		if (o->slot[i].cmd.state == MCMD_WANT)
 			o->slot[i].cmd.state = MCMD_IDLE;
+	out_suspend_abort(o);
 	if (out_busy(o))
 		return false;
 	o->slot_count = 0;
@@ -372,8 +373,8 @@ static int undo(struct move_out *o)
 	}
 	for (;;) {
 		rc = rows[o->row].undo(o);
-		if (rc == -EAGAIN && out_now(o) - o->phase_ns < UNDO_LIMIT_MS * NS_PER_MS)
-			return rc;
+		if (rc == -EAGAIN && (o->unlocking || out_now(o) - o->phase_ns < UNDO_LIMIT_MS * NS_PER_MS))
+			return rc;	/* without its storage a guest is not run, whatever the time */
 		if (rc)
 			out_event(o, "error", "undoing %s did not end: %s", move_phase_name(rows[o->row].phase), strerror(-rc));
 		o->undo_at = o->sub_at = 0;
@@ -501,7 +502,14 @@ int move_out_resolve(struct move_out *o, bool runs_here)
 	o->not_started = runs_here;
 	o->relink_ns = 0;
 	move_out_poll(o);
-	return o->journal->own == (runs_here ? OWN_OWNER : OWN_RELEASED) ? 0 : -EIO;
+	if (o->journal->own == (runs_here ? OWN_OWNER : OWN_RELEASED))
+		return 0;
+	if (!o->lock_since_ns)
+		return -EIO;
+	/* Somebody has its storage locked, so it is not as the person said: asking goes on. */
+	o->by_hand = o->not_started = o->lock_said = false;
+	o->lock_since_ns = o->lock_ns = 0;
+	return -EBUSY;
 }
 
 int move_out_cancel(struct move_out *o, const char *why)

@@ -103,7 +103,7 @@ struct move_out {
 	uint64_t unsynced, synced_bytes;	/* bytes sent and not acknowledged: since the last SYNC, before it */
 
 	/* controller */
-	struct mcmd cmd, head_cmd, track_cmd, state_cmd;
+	struct mcmd cmd, head_cmd, track_cmd, state_cmd, abort_cmd;
 	int track_at, state_at;		/* steps of the collector and of the state's capture */
 	bool vm_open, vm_tracking, vm_paused, mem_tracked, suspend_sent, suspended, notified;
 	uint8_t *page;			/* 4 KiB for cmd */
@@ -164,6 +164,10 @@ struct move_out {
 	uint8_t *image;			/* FRAME_STATE_MAX, taken before the pause */
 	uint32_t image_len, image_got, image_sent;
 	bool state_done, collected, judged;
+	bool unlocking, unlocked;	/* handover: our lock on the storage is, or may be, given up */
+	bool lock_said, cancel_said;
+	uint64_t lock_ns, lock_since_ns; /* next try to have it again, and since when we try */
+	unsigned flush_ns;
 	unsigned rec_tries;
 	uint64_t rec_ns;		/* next try */
 	uint64_t ask_ns;		/* when the last question went out */
@@ -234,6 +238,8 @@ int out_stream_undo(struct move_out *);		/* step (sub_at) */
 /* ---- out_stop.c */
 int out_stop_run(struct move_out *);
 int out_stop_undo(struct move_out *);
+int out_lock_take(struct move_out *);		/* 0; -EAGAIN, for as long as somebody else has it */
+void out_suspend_abort(struct move_out *);	/* gives up a Suspend that is out */
 int out_transfer_run(struct move_out *);
 
 /* ---- out_commit.c */

@@ -87,7 +87,7 @@ static int take_back(struct move_out *o)
 {
 	int rc;
 
-	if (out_now(o) < o->relink_ns)
+	if (out_now(o) < o->relink_ns || out_lock_take(o))
 		return -EAGAIN;
 	rc = journal_set(o->journal, OWN_OWNER, o->epoch + 1, NULL, "",
 			 o->by_hand ? "resolved by hand: never started at the target" : "the target did not start it");

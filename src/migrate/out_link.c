@@ -372,7 +372,7 @@ int out_connect_run(struct move_out *o)
 int out_connect_undo(struct move_out *o)
 {
 	STEP_BEGIN(o->undo_at);
-	if (o->link && !o->target_failed && !o->refused)
+	if (o->link && !o->target_failed && !o->refused && !o->cancel_said)
 		out_say(o, FRAME_CANCEL, o->rc, o->why);
 	/* The row's time limit ends this if the stream takes nothing. */
 	STEP_WAIT(o->undo_at, !o->link || *link_error(o->link) || !link_backlog(o->link));

@@ -59,7 +59,8 @@ bool out_busy(const struct move_out *o)
 	for (unsigned i = 0; i < OUT_SLOTS; i++)
 		if (mcmd_busy(&o->slot[i].cmd))
 			return true;
-	return mcmd_busy(&o->cmd) || mcmd_busy(&o->head_cmd) || mcmd_busy(&o->track_cmd) || mcmd_busy(&o->state_cmd);
+	return mcmd_busy(&o->cmd) || mcmd_busy(&o->head_cmd) || mcmd_busy(&o->track_cmd) || mcmd_busy(&o->state_cmd) ||
+	       mcmd_busy(&o->abort_cmd);
 }
 
 static bool all_zero(const uint8_t *p, size_t len) { return !len || (!p[0] && !memcmp(p, p + 1, len - 1)); }

@@ -130,6 +130,21 @@ static int act(struct move_out *o, const struct conv_out *out)
 	return 0;
 }
 
+/* Handover: what is in caches is written out while the guest still runs, so that little is left for the pause. */
+static int flush(struct move_out *o)
+{
+	struct err err;
+
+	STEP_BEGIN(o->sub_at);
+	for (o->flush_ns = 0; o->plan.mode == MOVE_HANDOVER && o->flush_ns < o->guest.ns_count; o->flush_ns++) {
+		hmlm_flush(mcmd_prep(&o->cmd, "Flush", NULL, 0), o->guest.ns[o->flush_ns].nsid);
+		STEP_WAIT(o->sub_at, mcmd_run(&o->cmd, o->mmc, 1));
+		if (mcmd_result(&o->cmd, &err))
+			return out_fail(o, -EIO, "%s", err.text);
+	}
+	STEP_END(o->sub_at);
+}
+
 /* Notice is given one round before the stop, so that the controller can get ready while that round runs. */
 static int notify(struct move_out *o)
 {
@@ -151,6 +166,10 @@ static int may_stop(struct move_out *o)
 
 	STEP_BEGIN(o->stop_at);
 	if (!o->notified) {
+		o->sub_at = 0;
+		STEP_WAIT(o->stop_at, (rc = flush(o)) != -EAGAIN);
+		if (rc)
+			return rc;
 		o->sub_at = 0;
 		STEP_WAIT(o->stop_at, (rc = notify(o)) != -EAGAIN);
 		if (rc)

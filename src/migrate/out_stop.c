@@ -113,6 +113,20 @@ static bool anything_dirty(const struct move_out *o)
 	return o->mem.pages;
 }
 
+/* Handover: the target can have the storage from here on, and so could anybody. Not before it is certain that this stop lasts. */
+static int unlock(struct move_out *o)
+{
+	struct err err = { "" };
+	int rc;
+
+	if (o->plan.mode != MOVE_HANDOVER || !o->site.lock || o->unlocked)
+		return 0;
+	o->unlocking = true;	/* before the answer: whoever cancels meanwhile must take it back */
+	rc = o->site.lock(o->site.ctx, o->plan.guest, false, &err);
+	o->unlocked = !rc;
+	return rc && rc != -EAGAIN ? out_fail(o, rc, "the storage could not be handed over: %s", err.text) : rc;
+}
+
 /* Everything that is left, in parallel. 0 also when the stop must be taken back (retreat_wanted). */
 static int gather(struct move_out *o)
 {
@@ -148,6 +162,12 @@ static int gather(struct move_out *o)
 			want_retreat(o, "more was left than the last round let expect");
 			return 0;
 		}
+	}
+	if (listed) {
+		rc = unlock(o);
+		if (rc && rc != -EAGAIN)
+			return rc;
+		listed = !rc;
 	}
 	out_pump(o, true, &rc);
 	if (rc)
@@ -207,6 +227,59 @@ int out_stop_run(struct move_out *o)
 	STEP_END(o->at);
 }
 
+/* The target, or somebody else, has it: then the guest is not run here either, however long that lasts. */
+#define LOCK_PATIENCE_NS (2 * NS_PER_S)
+
+int out_lock_take(struct move_out *o)
+{
+	struct err err = { "" };
+	uint64_t now = out_now(o);
+	int rc;
+
+	if (!o->site.lock)
+		return 0;
+	if (now < o->lock_ns)
+		return -EAGAIN;
+	o->lock_since_ns = o->lock_since_ns ? o->lock_since_ns : now;
+	rc = o->site.lock(o->site.ctx, o->plan.guest, true, &err);
+	if (!rc) {
+		if (o->lock_said)
+			out_event(o, "decision", "the storage of %s is ours again", o->plan.guest);
+		o->unlocking = o->unlocked = o->lock_said = false;
+		o->lock_ns = o->lock_since_ns = 0;
+		return 0;
+	}
+	if (!o->lock_said && rc != -EAGAIN && now - o->lock_since_ns > LOCK_PATIENCE_NS) {
+		o->lock_said = true;
+		out_event(o, "error", "the guest stays stopped, because its storage is not ours any more: %s. Trying again each second", err.text);
+	}
+	o->lock_ns = now + (o->lock_said ? NS_PER_S : 5 * NS_PER_MS);
+	return -EAGAIN;
+}
+
+/* First of all the storage: without it nobody may run here. A target that has taken it already must hear that it is not to keep it. */
+static int take_back(struct move_out *o)
+{
+	if (!o->unlocking)
+		return 0;
+	if (o->undoing && o->link && !o->cancel_said && !o->target_failed) {
+		o->cancel_said = true;
+		out_say(o, FRAME_CANCEL, o->rc, o->why);
+	}
+	return out_lock_take(o);
+}
+
+/* A Suspend ends when the slowest disk says so, which may be never; until then the guest stands. It is taken back (Base 5.1.1). If that comes
+ * too late, it has ended; where a controller does not know how, the driver's time limit ends it. */
+void out_suspend_abort(struct move_out *o)
+{
+	if (!o->suspend_sent || o->suspended || !mcmd_busy(&o->cmd))
+		return;
+	if (o->abort_cmd.state == MCMD_IDLE)
+		hmlm_abort(mcmd_prep(&o->abort_cmd, "Abort", NULL, 0), o->cmd.c.qid, o->cmd.c.cid);
+	mcmd_run(&o->abort_cmd, o->mmc, 0);
+}
+
 /* The controller first, then the processors: a guest that runs against a suspended controller sees its commands hang. */
 int out_stop_undo(struct move_out *o)
 {
@@ -215,6 +288,7 @@ int out_stop_undo(struct move_out *o)
 
 	STEP_BEGIN(o->undo_at);
 	STEP_WAIT(o->undo_at, !mcmd_busy(&o->cmd) && !mcmd_busy(&o->track_cmd) && !mcmd_busy(&o->state_cmd));
+	STEP_WAIT(o->undo_at, take_back(o) != -EAGAIN);
 	if (o->suspend_sent) {
 		hmlm_resume(mcmd_prep(&o->cmd, "Resume", NULL, 0), o->guest.cntlid);
 		o->first_due = true;	/* logging that lasted through the suspension begins again with a first entry */

@@ -80,6 +80,9 @@
 	S(OVERLAPPING_IO_RANGE, 0x187, "Overlapping I/O Range")                               \
 	S(WRITE_FAULT, 0x280, "Write Fault")                                                  \
 	S(UNRECOVERED_READ, 0x281, "Unrecovered Read Error")                                  \
+	S(GUARD_CHECK, 0x282, "End-to-end Guard Check Error")                                 \
+	S(APPTAG_CHECK, 0x283, "End-to-end Application Tag Check Error")                      \
+	S(REFTAG_CHECK, 0x284, "End-to-end Reference Tag Check Error")                        \
 	S(COMPARE_FAILURE, 0x285, "Compare Failure")                                          \
 	S(ACCESS_DENIED, 0x286, "Access Denied")                                              \
 	S(UNWRITTEN_BLOCK, 0x287, "Deallocated or Unwritten Logical Block")

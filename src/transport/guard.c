@@ -110,6 +110,7 @@ int guard_install(void)
 	return rc;
 }
 
+/* The hint is its number. */
 static struct slot *free_slot(void)
 {
 	for (; guard.hint < CHUNK * CHUNKS; guard.hint++) {
@@ -127,7 +128,7 @@ static struct slot *free_slot(void)
 	return NULL;
 }
 
-int guard_add(void *ptr, size_t len, size_t page, int prot, volatile sig_atomic_t *lost)
+int guard_add_slot(void *ptr, size_t len, size_t page, int prot, volatile sig_atomic_t *lost, unsigned *slot)
 {
 	struct slot *s;
 	int rc;
@@ -141,11 +142,27 @@ int guard_add(void *ptr, size_t len, size_t page, int prot, volatile sig_atomic_
 		atomic_store(&s->prot, prot);
 		atomic_store(&s->lost, lost);
 		atomic_store(&s->base, (uintptr_t)ptr);
+		*slot = guard.hint;
 	} else if (!rc) {
 		rc = -ENOMEM;
 	}
 	pthread_mutex_unlock(&guard.lock);
 	return rc;
+}
+
+int guard_add(void *ptr, size_t len, size_t page, int prot, volatile sig_atomic_t *lost)
+{
+	unsigned slot;
+
+	return guard_add_slot(ptr, len, page, prot, lost, &slot);
+}
+
+void guard_del_slot(unsigned slot)
+{
+	pthread_mutex_lock(&guard.lock);
+	atomic_store(&slot_at(slot)->base, 0);
+	guard.hint = MIN(guard.hint, slot);
+	pthread_mutex_unlock(&guard.lock);
 }
 
 void guard_del(void *ptr)

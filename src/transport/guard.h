@@ -16,6 +16,9 @@ int guard_add(void *ptr, size_t len, size_t page, int prot, volatile sig_atomic_
 /* Takes SIGBUS from whoever has it now. The first guard_add does so; only a program that sets a handler of its own later (and
  * does not pass on what is not its) calls this again. 0 or -errno. */
 int guard_install(void);
-void guard_del(void *ptr); /* before munmap */
+void guard_del(void *ptr); /* before munmap. Looks at every range there is: */
+/* whoever has very many takes these instead. */
+int guard_add_slot(void *ptr, size_t len, size_t page, int prot, volatile sig_atomic_t *lost, unsigned *slot);
+void guard_del_slot(unsigned slot);
 
 #endif

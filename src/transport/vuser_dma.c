@@ -15,7 +15,7 @@
 #include "transport/guard.h"
 #include "transport/vuser_priv.h"
 
-enum { PAGE = 4096, MAPS_MAX = 65535 };
+enum { PAGE = 4096, MAPS_MAX = 65535, UNMAP_AT_ONCE = 1024 };
 #define BYTES_MAX (1ull << 44)			/* of our address space, for one client */
 #define HUGETLBFS 0x958458f6ll
 
@@ -65,7 +65,7 @@ static void map_release(const struct vuser_map *m)
 {
 	if (!m->ptr)
 		return;
-	guard_del(m->ptr);
+	guard_del_slot(m->guard);
 	munmap(m->ptr, m->size);
 }
 
@@ -136,7 +136,7 @@ static int open_map(struct vuser_server *s, struct vuser_map *m, int fd, size_t 
 	p = mmap(NULL, m->size, prot, MAP_SHARED, fd, (off_t)m->offset);
 	if (p == MAP_FAILED)
 		return -errno;
-	rc = guard_add(p, m->size, page, prot, &s->dev->gmem.lost);
+	rc = guard_add_slot(p, m->size, page, prot, &s->dev->gmem.lost, &m->guard);
 	if (rc)
 		munmap(p, m->size);
 	else
@@ -227,13 +227,14 @@ static int unmap_at(struct vuser_server *s, unsigned at)
 	return 0;
 }
 
+/* A portion of them, so that a client with very many keeps nobody waiting. */
 int vuser_dma_unmap_all(struct vuser_server *s)
 {
 	int rc = 0;
 
-	while (s->map_count && !rc)
+	for (unsigned i = 0; i < UNMAP_AT_ONCE && s->map_count && !rc; i++)
 		rc = unmap_at(s, s->map_count - 1);
-	return rc;
+	return rc ? rc : s->map_count ? -EAGAIN : 0;
 }
 
 void vuser_dma_leave(struct vuser_server *s)
@@ -242,7 +243,7 @@ void vuser_dma_leave(struct vuser_server *s)
 		log_warn("vfio-user %s: closed while the device still holds guest memory; %u maps stay", s->path, s->map_count);
 	for (unsigned i = 0; i < s->map_count; i++)
 		if (s->map[i].ptr)
-			guard_del(s->map[i].ptr);
+			guard_del_slot(s->map[i].guard);
 	free(s->map);
 	s->map = NULL;
 	s->map_count = s->map_cap = 0;

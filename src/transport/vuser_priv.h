@@ -31,6 +31,7 @@ struct vuser_map {			/* one DMA_MAP of the client; sorted by iova */
 	bool by_fd;
 	uint64_t dev, ino;
 	void *ptr;			/* NULL: by message */
+	unsigned guard;			/* guard_add_slot's, with ptr */
 };
 
 struct vuser_slot {			/* one DMA_READ/DMA_WRITE in flight */
@@ -129,7 +130,7 @@ int vuser_cmd_set_irqs(struct vuser_server *, struct vuser_request *);
 /* vuser_dma.c */
 int vuser_cmd_dma_map(struct vuser_server *, struct vuser_request *);
 int vuser_cmd_dma_unmap(struct vuser_server *, struct vuser_request *);
-int vuser_dma_unmap_all(struct vuser_server *);	/* 0; -EAGAIN the device still holds some */
+int vuser_dma_unmap_all(struct vuser_server *);	/* 0; -EAGAIN call again: there are more, or the device still holds some */
 void vuser_dma_leave(struct vuser_server *);	/* forgets all maps, though the device may still use the memory */
 int vuser_dma_remote(void *server, struct gmem_op *);
 void vuser_dma_reply(struct vuser_server *, const struct vuser_msg *);

@@ -2,6 +2,7 @@
 #include "transport/vuser_server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 enum {
 	POLL_READS = 4, POLL_MESSAGES = 1024,	/* bounds of one poll, so that no client starves its neighbours */
+	MAPS_PER_MESSAGE = 256,			/* maps that a DMA_MAP or DMA_UNMAP moves about take as long as one more message */
 	FLUSH_BYTES = 262144,			/* replies pile up so far before they are sent within a poll */
 	PARKED_BYTES = 1048576,			/* most that may wait behind a command that waits for the device */
 };
@@ -218,6 +220,11 @@ static bool take_replies_behind(struct vuser_server *s, size_t parked_end)
 	return any;
 }
 
+static unsigned cost(const struct vuser_server *s, const struct vuser_msg *m)
+{
+	return m->cmd == VUSER_DMA_MAP || m->cmd == VUSER_DMA_UNMAP ? 1 + s->map_count / MAPS_PER_MESSAGE : 1;
+}
+
 /* Handles whole messages, in order. True if anything was done. */
 static bool process(struct vuser_server *s)
 {
@@ -226,7 +233,7 @@ static bool process(struct vuser_server *s)
 	int rc = 0;
 
 	s->parked = false;
-	for (unsigned i = 0; i < POLL_MESSAGES && !s->drop[0]; i++) {
+	for (unsigned i = 0; i < POLL_MESSAGES && !s->drop[0]; i += cost(s, &m)) {
 		size_t at = s->sock.done;
 
 		rc = vuser_sock_peek(&s->sock, at, &m);
@@ -401,6 +408,7 @@ static bool may_skip(const struct vuser_server *s)
 
 bool vuser_server_poll(struct vuser_server *s)
 {
+	unsigned maps = s->map_count;
 	bool any = false;
 
 	if (s->state == VUSER_IDLE)
@@ -415,7 +423,7 @@ bool vuser_server_poll(struct vuser_server *s)
 	}
 	if (s->state == VUSER_DETACHING)
 		any |= detach_rest(s);
-	return any;
+	return any || s->map_count != maps;
 }
 
 bool vuser_server_attached(const struct vuser_server *s) { return s->state == VUSER_ATTACHED && s->versioned; }
@@ -475,7 +483,11 @@ void vuser_server_free(struct vuser_server *s)
 	vuser_listen_stop(s);
 	if (s->state == VUSER_ATTACHED)
 		detach(s);
-	if (s->state == VUSER_DETACHING && !detach_rest(s))
+	for (unsigned before = UINT_MAX; s->state == VUSER_DETACHING && s->map_count < before;) {
+		before = s->map_count;
+		detach_rest(s);
+	}
+	if (s->state == VUSER_DETACHING)
 		vuser_dma_leave(s);
 	vuser_irq_fini(s);
 	free(s->map);

@@ -72,6 +72,8 @@
 	I("NVM21_5_2_5_02", "B-DB-2", SHALL, "Base 2.1 5.2.5", "The admin queue's doorbells have no shadows", NULL) \
 	I("NVM21_5_2_5_03", "B-DB-3", SHALL, "Base 2.1 5.2.5", "Buffers that are no whole pages, or not there => refused, and doorbells go on as they were", "Invalid Field, PRP Offset Invalid, Data Transfer Error") \
 	I("NVM21_5_2_5_04", "B-DB-4", SHALL, "Base 2.1 3.7.2", "A reset ends shadow doorbells", NULL) \
+	I("NVM21_8_1_15_01", "B-NC-1", SHALL, "Base 2.1 8.1.15", "A namespace of another size says so in Identify, takes what it can hold, and refuses what it cannot", NULL) \
+	I("NVM21_5_1_2_1_08", "B-NC-2", SHALL, "Base 2.1 5.1.2.1", "Attached Namespace Attribute Changed is told to whom it was switched on for and who has the namespace, and again only after the list was read", NULL) \
 	I("NVMCS13_RL_01", "B-RL-1", SHALL, "NVM CS 1.3 FID 28h", "A limit reads back as it was set; one that cannot be => refused", "Invalid Field, or Invalid Controller Identifier for a target that is not there") \
 	I("NVMCS13_RL_02", "B-RL-2", SHALL, "NVM CS 1.3 FID 28h", "Commands beyond a limit wait, and none fails", NULL) \
 	I("NVMCS13_RL_03", "B-RL-3", SHALL, "NVM CS 1.3 FID 28h", "A write counts by the ratio that was set", NULL) \
@@ -86,6 +88,19 @@
 	I("NVMCS12_3_3_08", "B-IO-8", SHALL, "NVM CS 1.2 3.3", "Compare fails on a difference => 2/85h", NULL) \
 	I("NVMCS12_3_3_09", "B-IO-9", SHALL, "NVM CS 1.2 3.3", "An I/O opcode that is not supported => 0/01h", NULL) \
 	I("NVMCS12_3_3_10", "B-IO-10", SHALL, "NVM CS 1.2 3.3", "Flush completes", NULL) \
+	I("NVMCS12_3_3_11", "B-IO-11", SHALL, "NVM CS 1.2 3.3", "After Write Uncorrectable whatever reads the block => 2/81h, until it is written", NULL) \
+	I("NVMCS12_3_3_12", "B-IO-12", SHALL, "NVM CS 1.2 3.3", "With DULBE=1 reads of deallocated blocks => 2/87h, with DULBE=0 never", NULL) \
+	I("NVMCS12_5_3_01", "B-PI-1", SHALL, "NVM CS 1.2 5.3", "Format takes the types of protection information that DPC names, where there is metadata for it; others => 1/0Ah", "a reserved type: Invalid Format or Invalid Field") \
+	I("NVMCS12_5_3_02", "B-PI-2", SHALL, "NVM CS 1.2 5.3", "PRACT=1 with 8 bytes of metadata: a write inserts guard, application tag and reference tag, a read checks and strips them", NULL) \
+	I("NVMCS12_5_3_03", "B-PI-3", SHALL, "NVM CS 1.2 5.3", "PRACT=0: protection information passes between host and medium unchanged, by MPTR or behind each block", NULL) \
+	I("NVMCS12_5_3_04", "B-PI-4", SHALL, "NVM CS 1.2 5.3", "PRCHK bit 2: a guard that is not the CRC of its block => 2/82h, and nothing of the block is written", NULL) \
+	I("NVMCS12_5_3_05", "B-PI-5", SHALL, "NVM CS 1.2 5.3", "PRCHK bit 1: an application tag that differs in a bit of the mask => 2/83h", NULL) \
+	I("NVMCS12_5_3_06", "B-PI-6", SHALL, "NVM CS 1.2 5.3", "PRCHK bit 0: types 1 and 2 count the reference tag up by block, a difference => 2/84h; type 3 does not check it", "type 1, not the SLBA: 2/84h or 1/81h; type 3 with bit 0: 1/81h or 0/02h") \
+	I("NVMCS12_5_3_07", "B-PI-7", SHALL, "NVM CS 1.2 5.3", "Application tag FFFFh (type 3: and reference tag FFFFFFFFh) ends all checks of its block", NULL) \
+	I("NVMCS12_5_3_08", "B-PI-8", SHALL, "NVM CS 1.2 5.3", "Deallocated blocks have tags that end all checks; their guard is as DLFEAT bit 4 says", NULL) \
+	I("NVMCS12_5_3_09", "B-PI-9", SHALL, "NVM CS 1.2 5.3", "Write Zeroes with PRACT=1 leaves protection information made of its tags", "with PRACT=0: all ones or zeroes") \
+	I("NVMCS12_5_3_10", "B-PI-10", SHALL, "NVM CS 1.2 5.3", "Compare checks as a read does, then compares", NULL) \
+	I("NVMCS12_5_3_11", "B-PI-11", SHALL, "NVM CS 1.2 5.3", "Copy with PRACT=0 moves protection information as it is, with PRACT=1 it checks the source's and makes the destination's", NULL) \
 	I("NVM21_4_2_3_01", "B-ME-1", SHALL, "Base 2.1 4.2.3", "Data that cannot be read => 2/81h, for commands that touch it and for no other", "a Copy may fail on its own side") \
 	I("NVM21_4_2_3_02", "B-ME-2", SHALL, "Base 2.1 4.2.3", "Data that cannot be written => 2/80h; blocks that the command does not name stay as they are", NULL) \
 	I("NVM21_4_2_3_03", "B-ME-3", SHALL, "Base 2.1 4.2.3", "A Flush that the medium refuses does not succeed", "Write Fault or Internal Error") \

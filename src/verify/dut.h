@@ -47,7 +47,9 @@ enum { DUT_CTRLS = 8 };
 	C(BUCKET, "bucket", "SGLS bit 16: no bit buckets")                                                     \
 	C(FUSES, "fuses", "FUSES: Compare and Write cannot be fused")                                                 \
 	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")                  \
-	C(MEDIA, "media", "the back end cannot make a medium fail (inprocess can)")                                  \
+	C(MEDIA, "media", "the back end cannot make a medium fail (inprocess can)")                            \
+	C(RESIZE, "resize", "the back end cannot give a namespace another size (inprocess can)")               \
+	C(PI, "pi", "no namespace formatted with protection information, or one that may be formatted so")     \
 	C(RIGHTS, "rights", "the back end cannot give memory that may only be read or only be written")
 #define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
 enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
@@ -90,6 +92,8 @@ struct dut {
 	struct inj *inj;		/* faults on purpose (inject.h); NULL: none. The runner's */
 	/* From now on that controller's namespace is like this (NULL: healthy). 0 or -errno. NULL: cannot be. */
 	int (*media)(struct dut *, unsigned ctrl, uint32_t nsid, const struct dut_media *);
+	/* That namespace gets another size, as an administrator would do it. 0 or -errno. NULL: cannot be. */
+	int (*resize)(struct dut *, unsigned ctrl, uint32_t nsid, uint64_t blocks);
 	bool (*pump)(void *ctx);	/* runs a device of our own process once; NULL: it runs by itself */
 	void *ctx;
 	void (*close)(struct dut *);	/* frees what the back end took */

@@ -58,7 +58,11 @@
 	M(CDQ_OVER, D, "an entry into a full data queue, or the last one that fits without saying so", "NVM CS, LBA Migration Queue") \
 	M(CDQ_ESA, D, "an entry sequence attribute that is reserved or cannot stand here", "NVM CS, LBA Migration Queue Entry")  \
 	M(CDQ_LBACIR, D, "a change information that is reserved or contradicts the entry", "NVM CS, LBA Migration Queue Entry")  \
-	M(CDQ_GONE, D, "a write into a data queue that was deleted", "NVMe Base, Controller Data Queue: Delete")
+	M(CDQ_GONE, D, "a write into a data queue that was deleted", "NVMe Base, Controller Data Queue: Delete")                 \
+	M(TRACK_MISSED, D, "a page was written before, and a report that says that there is no more does not have it", "NVMe Base, Track Receive: Tracked Memory Changes") \
+	M(TRACK_FINAL, D, "the last report of a suspended controller leaves something out, or something comes after it", "NVMe Base, Track Receive: Tracked Memory Changes") \
+	M(TRACK_REPORT, D, "a report that contradicts itself, or what is known of its controller", "NVMe Base, Track Receive: Tracked Memory Changes") \
+	M(STATE_QUEUES, D, "a suspended controller's state is not what was seen of its queues", "NVMe Base, Migration Receive: Get Controller State")
 #define MONITOR_RULE_ENUM_(id, who, text, clause) RULE_##id,
 enum monitor_rule { MONITOR_RULES(MONITOR_RULE_ENUM_) RULE_COUNT };
 struct monitor_rule_row { const char *id; char who; const char *text, *clause; };
@@ -91,6 +95,7 @@ struct monitor_stats {
 	uint64_t broken[RULE_COUNT];
 	uint64_t lent;				/* commands whose memory was kept in mind */
 	uint64_t lent_unsure;			/* it had changed, and others than the device may have done it */
+	uint64_t reports, states;		/* judged: reports that say that there is no more; controllers' states */
 	uint64_t unjudged;			/* transactions of controllers we know too little of */
 };
 

@@ -11,13 +11,20 @@ const char *cmd_name(const struct cmd *k)
 	return k->sq ? nvme_nvm_op_name(k->sqe.opc) : nvme_admin_op_name(k->sqe.opc);
 }
 
-void cmd_free(struct cmd *k)
+static void data_free(struct ctrl *c, struct cmd *k)
+{
+	c->m->kept -= k->data ? k->length : 0;
+	free(k->data);
+	k->data = NULL;
+}
+
+void cmd_free(struct ctrl *c, struct cmd *k)
 {
 	list_del(&k->link);
+	data_free(c, k);
 	free(k->span);
 	free(k->lists);
 	free(k->meta);
-	free(k->data);
 	guard_free(k);
 	free(k);
 }
@@ -39,13 +46,12 @@ void cmd_ended(struct ctrl *c, struct msq *q, struct cmd *k, uint32_t status)
 	list_del(&k->link);
 	q->out--;
 	c->cmds_out--;
-	free(k->data);
-	k->data = NULL;
+	data_free(c, k);
 	guard_end(c, k);
 	list_push(&c->done, &k->link);
 	if (++c->done_count > MON_DONE) {
 		c->done_count--;
-		cmd_free(LIST_ENTRY(c->done.next, struct cmd, link));
+		cmd_free(c, LIST_ENTRY(c->done.next, struct cmd, link));
 	}
 }
 
@@ -57,7 +63,7 @@ void cmd_forget(struct ctrl *c, struct msq *q)
 
 			rec_done(c->m->cfg.store, k->uid, mon_now(c->m), REC_STATUS_NONE);
 			c->m->eager -= k->eager;
-			cmd_free(k);
+			cmd_free(c, k);
 			c->cmds_out--;
 		}
 	q->out = 0;
@@ -108,6 +114,7 @@ bool cmd_load(struct ctrl *c, struct cmd *k)
 		if (!mem_read(&c->mem, k->span[i].at, k->data + at, n))
 			return false;
 		at += n;
+		k->filled = MAX(k->filled, at);
 	}
 	return k->data != NULL;
 }
@@ -154,8 +161,11 @@ void cmd_seen(struct ctrl *c, struct msq *q, uint32_t index, const struct nvme_s
 	list_push(&q->cmds[k->cid % CMD_BUCKETS], &k->link);
 	q->out++;
 	c->cmds_out++;
-	if (done_wants(k) && k->length && k->length <= MON_READ_MAX)
+	k->born = ++c->m->clock;
+	k->rang = c->ringing;
+	if (done_wants(k) && k->length && k->length <= MON_READ_MAX && k->length <= MON_KEPT - c->m->kept)
 		k->data = calloc(1, k->length);
+	c->m->kept += k->data ? k->length : 0;
 	k->eager = k->data && k->dir == 'C' && !c->message;
 	c->m->eager += k->eager;
 	if (k->dir == 'H') {

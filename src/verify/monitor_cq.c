@@ -113,6 +113,7 @@ static void step(struct mcq *q)
 void cq_entry(struct ctrl *c, struct mcq *q, const struct nvme_cqe *e)
 {
 	uint16_t sqid = le16_get(e->sqid), cid = le16_get(e->cid), sqhd = le16_get(e->sqhd);
+	struct wrote w = { .what = PAGE_CQ, .found = true };
 	struct msq *sq = ctrl_sq(c, sqid);
 	struct cmd *k;
 	uint64_t uid;
@@ -123,7 +124,9 @@ void cq_entry(struct ctrl *c, struct mcq *q, const struct nvme_cqe *e)
 		k = cmd_find(sq, cid);
 	}
 	c->m->n.completions++;
-	uid = record(c, q, e, k);
+	w.uid = uid = record(c, q, e, k);
+	if (!c->message) /* else it came as any other write */
+		track_wrote(c, queue_addr(c, q->base, q->page, (uint64_t)q->tail * sizeof(*e)), sizeof(*e), &w);
 	judge_place(c, q, sq, uid);
 	signal_due(c, q, uid);
 	step(q);
@@ -136,9 +139,11 @@ void cq_entry(struct ctrl *c, struct mcq *q, const struct nvme_cqe *e)
 		return;
 	}
 	guard_done(c, k);
+	ctrl_heard(c, k->rang);
 	if (k->dir == 'C' && !nvme_cqe_status(e))
 		cmd_data_recs(c, k, k->exact ? "" : "at most");
-	done_effects(c, k, e);
+	track_completed(c, k, !nvme_cqe_status(e));
+	done_effects(c, k, e, uid);
 	/* The effects may have deleted the queue, and the command with it. */
 	sq = ctrl_sq(c, sqid);
 	k = sq ? cmd_find(sq, cid) : NULL;

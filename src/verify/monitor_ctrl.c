@@ -32,7 +32,7 @@ static void cdqs_free(struct ctrl *c)
 static void done_free(struct ctrl *c)
 {
 	LIST_EACH(&c->done, l)
-		cmd_free(LIST_ENTRY(l, struct cmd, link));
+		cmd_free(c, LIST_ENTRY(l, struct cmd, link));
 	c->done_count = 0;
 }
 
@@ -57,6 +57,8 @@ void ctrl_reset(struct ctrl *c, bool sure)
 		ctrl_cq_del(c, (uint16_t)i);
 	cdqs_free(c);
 	done_free(c);
+	track_forget(c);
+	shadow_forget(c);
 	c->sure = sure;
 	c->enabled = c->suspended = false;
 	c->shadow = c->events = 0;
@@ -75,6 +77,7 @@ void ctrl_reset(struct ctrl *c, bool sure)
 void ctrl_resumed(struct ctrl *c)
 {
 	c->suspended = false;
+	track_resumed(c);
 	/* What was announced before the standstill may be announced again: its signal may have been lost on the way. */
 	for (unsigned i = 0; i < c->cqs; i++) {
 		struct mcq *q = c->cq[i];

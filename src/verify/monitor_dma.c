@@ -268,8 +268,13 @@ static void take_data(struct cmd *k, uint64_t at, const uint8_t *p, uint64_t len
 	for (unsigned i = 0; k->data && i < k->spans; off += k->span[i++].len) {
 		uint64_t lo = MAX(at, k->span[i].at), hi = MIN(at + len, k->span[i].at + k->span[i].len);
 
-		if (lo < hi && range_inside(off + (lo - k->span[i].at), hi - lo, k->length))
-			memcpy(k->data + off + (lo - k->span[i].at), p + (lo - at), hi - lo);
+		uint64_t to = off + (lo - k->span[i].at);
+
+		if (lo >= hi || !range_inside(to, hi - lo, k->length))
+			continue;
+		memcpy(k->data + to, p + (lo - at), hi - lo);
+		if (to <= k->filled)
+			k->filled = MAX(k->filled, to + (hi - lo));
 	}
 }
 
@@ -337,16 +342,27 @@ static void cqes(struct ctrl *c, uint16_t qid, uint64_t off, const uint8_t *p, u
 	c->in_scan = in_scan;
 }
 
+/* Whatever it is, it is a write into the host's memory. */
+static void track(struct ctrl *c, uint64_t at, uint64_t len, const struct whose *w)
+{
+	struct wrote t = { .what = w->own == OWN_CQ ? PAGE_CQ : w->own == OWN_DATA ? PAGE_DATA : PAGE_OTHER, .uid = c->m->msg_uid,
+			   .cmd = w->own == OWN_DATA ? w->cmd->uid : 0 };
+
+	track_wrote(c, at, len, &t);
+}
+
 void dma_written(struct ctrl *c, uint64_t at, const uint8_t *p, uint64_t len)
 {
-	struct whose w;
+	struct whose w = { .own = OWN_CDQ };
 
 	if (cdq_written(c, at, p, len)) {
 		if (ctrl_still(c))
 			mon_break(c, RULE_SUSP_DMA, c->m->msg_uid, "write of %llu bytes at 0x%llx", (unsigned long long)len, (unsigned long long)at);
+		track(c, at, len, &w);
 		return;
 	}
 	w = find(c, at, len, true);
+	track(c, at, len, &w);
 	if (w.own == OWN_CQ) {
 		cqes(c, w.cq->qid, w.off, p, len);
 		return;

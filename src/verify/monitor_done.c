@@ -50,13 +50,16 @@ static void did_identify(struct ctrl *c, struct cmd *k)
 static void did_queue(struct ctrl *c, struct cmd *k)
 {
 	const struct nvme_sqe *s = &k->sqe;
+	struct msq *q;
 
 	if (!nvme_delete_q_qid(s))
 		return; /* never the admin queues, whatever a controller says; the field is at one place in all four commands */
 	switch (s->opc) {
 	case NVME_OP_CREATE_SQ:
-		ctrl_sq_new(c, (uint16_t)nvme_create_sq_qid(s), nvme_create_sq_qsize0(s) + 1, le64_get(s->prp1), nvme_create_sq_pc(s),
-			    (uint16_t)nvme_create_sq_cqid(s));
+		q = ctrl_sq_new(c, (uint16_t)nvme_create_sq_qid(s), nvme_create_sq_qsize0(s) + 1, le64_get(s->prp1), nvme_create_sq_pc(s),
+				(uint16_t)nvme_create_sq_cqid(s));
+		if (q)
+			q->prio = (uint8_t)nvme_create_sq_qprio(s);
 		return;
 	case NVME_OP_CREATE_CQ:
 		ctrl_cq_new(c, (uint16_t)nvme_create_cq_qid(s), nvme_create_cq_qsize0(s) + 1, le64_get(s->prp1), nvme_create_cq_pc(s),
@@ -148,7 +151,10 @@ static void did_suspend(struct ctrl *c, struct cmd *k)
 				flow_mark(LIST_ENTRY(l, struct lane, link));
 		ctrl_scan(mc);
 		c->m->scanning = scanning;
+		if (!mc->suspended)
+			mc->still_since = ++c->m->clock;
 		mc->suspended = true;
+		track_suspended(mc);
 		mc->suspended_by = c->number;
 	}
 	if (q && nvme_migration_send_dudmq(&k->sqe))
@@ -188,6 +194,11 @@ static void did_set_state(struct ctrl *c, struct cmd *k)
 
 	if (!mc || mc == c)
 		return;
+	if (mc->in_scan) { /* its queues are being looked at, and cannot be made anew now */
+		mc->sure = false;
+		return;
+	}
+	shadow_forget(mc);
 	if (seq & NVME_SEQ_FIRST)
 		mc->state.len = 0;
 	if (k->data && off <= MON_READ_MAX && k->length <= MON_READ_MAX - off) {
@@ -212,7 +223,11 @@ bool done_wants(const struct cmd *k)
 {
 	if (k->sq || !k->bounded)
 		return false;
-	return k->sqe.opc == NVME_OP_IDENTIFY || (k->sqe.opc == NVME_OP_MIGRATION_SEND && k->dir == 'H');
+	switch (k->sqe.opc) {
+	case NVME_OP_IDENTIFY: case NVME_OP_TRACK_SEND: case NVME_OP_TRACK_RECEIVE: case NVME_OP_MIGRATION_SEND: case NVME_OP_MIGRATION_RECEIVE:
+		return true;
+	}
+	return false;
 }
 
 /* Logging and a resumed controller may show before the completion does. */
@@ -245,6 +260,12 @@ void done_submitted(struct ctrl *c, struct cmd *k)
 		q->log = CDQ_STARTING;
 }
 
+static void did_track(struct ctrl *c, struct cmd *k)
+{
+	if (nvme_track_send_sel(&k->sqe) == NVME_TRACK_MEMORY)
+		track_sent(c, k);
+}
+
 static void did_migration_send(struct ctrl *c, struct cmd *k, bool ok)
 {
 	switch (nvme_migration_send_sel(&k->sqe)) {
@@ -262,7 +283,7 @@ static void did_migration_send(struct ctrl *c, struct cmd *k, bool ok)
 	}
 }
 
-void done_effects(struct ctrl *c, struct cmd *k, const struct nvme_cqe *e)
+void done_effects(struct ctrl *c, struct cmd *k, const struct nvme_cqe *e, uint64_t uid)
 {
 	bool ok = !nvme_cqe_status(e);
 
@@ -281,5 +302,8 @@ void done_effects(struct ctrl *c, struct cmd *k, const struct nvme_cqe *e)
 	case NVME_OP_CREATE_SQ: case NVME_OP_CREATE_CQ: case NVME_OP_DELETE_SQ: case NVME_OP_DELETE_CQ: did_queue(c, k); return;
 	case NVME_OP_DBBUF: did_dbbuf(c, k); return;
 	case NVME_OP_CDQ: did_cdq(c, k, e); return;
+	case NVME_OP_TRACK_SEND: did_track(c, k); return;
+	case NVME_OP_TRACK_RECEIVE: track_received(c, k, uid); return;
+	case NVME_OP_MIGRATION_RECEIVE: shadow_got(c, k, e, uid); return;
 	}
 }

@@ -129,8 +129,9 @@ static bool pass_one(struct lane *l, unsigned from, const struct vuser_msg *m)
 	l->m->n.bytes += m->size;
 	l->m->n.fds += nfds;
 	l->c->older = from == FROM_SERVER && h->sock.base + h->sock.done < h->older;
+	l->c->doubt = from == FROM_SERVER && h->sock.base + h->sock.done < h->told;
 	ok = msg_pass(l, from, m, fds, nfds) && inject_message(l, from, m->cmd, start);
-	l->c->older = false;
+	l->c->older = l->c->doubt = false;
 	for (unsigned i = 0; i < nfds; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
@@ -204,14 +205,32 @@ void flow_tick(struct lane *l)
 	flow_pump(l, FROM_SERVER);
 }
 
-void flow_mark(struct lane *l)
+/* Where what the server has said so far ends, read or not. */
+static uint64_t said(const struct half *h)
 {
-	struct half *h = &l->half[FROM_SERVER];
 	int unread = 0;
 
+	ioctl(h->sock.fd, FIONREAD, &unread);
+	return h->sock.base + h->sock.len + (uint64_t)MAX(unread, 0);
+}
+
+void flow_mark(struct lane *l)
+{
 	if (!l->attached)
 		return;
-	ioctl(h->sock.fd, FIONREAD, &unread);
-	h->older = h->sock.base + h->sock.len + (uint64_t)MAX(unread, 0);
+	l->half[FROM_SERVER].older = said(&l->half[FROM_SERVER]);
 	irq_pump_all(l);
+}
+
+void flow_told(struct lane *l)
+{
+	if (l->attached)
+		l->half[FROM_SERVER].told = said(&l->half[FROM_SERVER]);
+}
+
+bool flow_caught_up(const struct lane *l)
+{
+	const struct half *h = &l->half[FROM_SERVER];
+
+	return !l->attached || h->sock.base + h->sock.done >= h->older;
 }

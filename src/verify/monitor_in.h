@@ -27,6 +27,9 @@ enum {
 	MON_READ_MAX = 4 << 20,			/* a command's data that we want to read ourselves */
 	MON_LISTS = 4096,			/* PRP list pages or SGL segments of one command */
 	MON_CDQS = 1024,
+	MON_KEPT = 64 << 20,			/* bytes of commands' data that we keep, all together */
+	MON_PAGE_SHIFT = 12,
+	MON_PAGES = 1 << 18,			/* pages written and not reported, of one tracked controller: 1 GiB, in 24 MiB */
 };
 
 struct span { uint64_t at, len; };
@@ -75,6 +78,9 @@ struct cmd {
 	unsigned spans, list_count, metas, hops;
 	struct lent *lent;			/* monitor_guard.c's; NULL none */
 	uint8_t *data;				/* of commands that we read ourselves: `length` bytes, NULL none */
+	uint64_t filled;			/* of them, from the first on, have been seen */
+	uint64_t born;				/* when it was seen: monitor.clock */
+	uint64_t rang;				/* when the doorbell rang that announced it, 0 unknown */
 };
 
 enum { CMD_BUCKETS = 64 };
@@ -84,7 +90,11 @@ struct msq {
 	uint64_t base;				/* PRP1 */
 	uint64_t *page, list;			/* of a queue that is not contiguous: its pages, and where they are listed */
 	bool lost;				/* and the list cannot be read */
+	bool pc, odd;				/* as it was created; odd: its host broke a rule, so that its pointers may be anything */
+	uint8_t prio;
 	uint16_t tail, head, seen;		/* doorbell; by SQHD; entries before it are known to us */
+	uint16_t low;				/* the last tail that the server has certainly heard of, if not this one; */
+	uint64_t rung;				/* for when that was written */
 	uint64_t passed;			/* entries the head has passed, counted for ever */
 	uint64_t known;				/* entries seen, likewise */
 	uint32_t shadow;			/* what stood in the shadow doorbell */
@@ -98,6 +108,9 @@ struct mcq {
 	bool new;				/* its memory has not been looked at yet */
 	uint32_t size;
 	uint64_t base, *page, list;
+	bool pc, odd;				/* as in a submission queue */
+	uint16_t low;
+	uint64_t rung;
 	uint16_t head, tail;			/* consumed by doorbell; next slot to be posted */
 	bool phase;				/* of the next entry */
 	uint32_t shadow;
@@ -164,6 +177,19 @@ struct ctrl {
 	struct { uint32_t nsid; uint32_t bytes, meta; bool inlined; } ns[64];	/* block sizes, as Identify tells them */
 	unsigned ns_count;
 	struct { uint8_t *p; uint32_t len; uint16_t cntlid; } state;	/* pieces of Set Controller State so far */
+	uint64_t still_since;			/* when it was seen to be suspended: monitor.clock */
+	uint64_t heard, heard_at;		/* what the client said until then the server has taken in; when that was learned */
+	uint64_t ringing;			/* the doorbell that is being followed, 0 none */
+	bool doubt;				/* what is being looked at may have been said before the last report of its memory was made */
+	struct track *track;			/* its memory is tracked; NULL not, or not judged */
+	struct {				/* pieces of Get Controller State so far, in their order */
+		uint8_t *p;
+		uint32_t len;
+		uint16_t by;			/* number of the controller that was asked */
+		uint64_t born;			/* when the first was asked for */
+		unsigned formats;		/* CSVI and CSUUIDI */
+		bool counted, judged;
+	} got;
 };
 
 /* ---- lanes --------------------------------------------------------------------------------------------------------- */
@@ -175,6 +201,7 @@ struct pending {				/* asked and not answered; the rest is what the reply is und
 	uint64_t addr, size, offset;		/* iova, or offset in a region; offset in the file */
 	uint32_t region, flags, index, start, count;
 	uint8_t *bools;				/* SET_IRQS */
+	uint64_t born;				/* when it was seen: monitor.clock */
 	int fd;					/* DMA_MAP of what an unanswered DMA_UNMAP still holds: ours, until the answer; -1 none */
 };
 struct lane;
@@ -197,6 +224,7 @@ struct half {					/* one direction: what its sender says */
 	bool parked;				/* it hung up while we do not read it */
 	bool raw;				/* framing is lost: bytes pass unread */
 	uint64_t older;				/* place in the stream: what begins before it was said before the controller was suspended */
+	uint64_t told;				/* likewise: perhaps before the last report of what it has written */
 	struct pending *pend;			/* asked by this sender, not answered: a ring, oldest first */
 	unsigned first, count;
 	bool forgot;				/* too many: replies are no longer judged */
@@ -233,6 +261,8 @@ struct monitor {
 	uint32_t msg_id;
 	bool scanning;
 	uint64_t lent_bytes;			/* copied of what is lent */
+	uint64_t clock;				/* counts what happens, so that "before" can be asked */
+	uint64_t kept;				/* bytes of commands' data */
 	unsigned eager;				/* commands out whose data we must read before the host uses the memory again */
 };
 
@@ -246,6 +276,8 @@ struct ctrl *mon_ctrl_by_cntlid(struct monitor *, uint16_t cntlid);	/* NULL */
 /* monitor_flow.c */
 bool flow_pump(struct lane *, unsigned from);	/* moves what there is in one direction; true if anything */
 void flow_mark(struct lane *);			/* what the server has said so far, read or not, is older than another lane's word */
+void flow_told(struct lane *);			/* or than a report, likewise */
+bool flow_caught_up(const struct lane *);	/* and what flow_mark meant has all been looked at */
 void flow_end(struct lane *);			/* ends the session */
 void flow_hung_up(struct lane *, unsigned which);
 void flow_tick(struct lane *);			/* time has passed */
@@ -286,6 +318,14 @@ void ctrl_scan(struct ctrl *);			/* looks for what appeared in memory */
 void ctrl_irq(struct ctrl *, uint32_t vector, uint64_t signals);
 /* Nothing may come from it: it is suspended, and what is being looked at is not older than that. */
 static inline bool ctrl_still(const struct ctrl *c) { return c->suspended && !c->older; }
+/* The server has taken in what the client said until then: it takes messages in their order. */
+static inline void ctrl_heard(struct ctrl *c, uint64_t until)
+{
+	if (until <= c->heard)
+		return;
+	c->heard = until;
+	c->heard_at = ++c->m->clock;
+}
 static inline bool ctrl_judged(const struct ctrl *c) { return c->sure && !c->blurred; }
 
 /* monitor_queue.c */
@@ -314,7 +354,7 @@ static inline uint32_t ring_diff(uint32_t a, uint32_t b, uint32_t size) { return
 void cmd_seen(struct ctrl *, struct msq *, uint32_t index, const struct nvme_sqe *);
 struct cmd *cmd_find(struct msq *, uint16_t cid);
 void cmd_ended(struct ctrl *, struct msq *, struct cmd *, uint32_t status);	/* to those done */
-void cmd_free(struct cmd *);
+void cmd_free(struct ctrl *, struct cmd *);
 void cmd_forget(struct ctrl *, struct msq *);	/* all of a queue, without completion */
 const char *cmd_name(const struct cmd *);
 void cmd_data_recs(struct ctrl *, struct cmd *, const char *note);	/* DATA records from what memory holds now */
@@ -341,12 +381,49 @@ void guard_end(struct ctrl *, struct cmd *);
 void guard_free(struct cmd *);
 
 /* monitor_done.c: what admin commands mean for the model */
-void done_effects(struct ctrl *, struct cmd *, const struct nvme_cqe *);
+void done_effects(struct ctrl *, struct cmd *, const struct nvme_cqe *, uint64_t uid /* of its record */);
 void done_submitted(struct ctrl *, struct cmd *); /* effects that may begin before the completion */
 bool done_wants(const struct cmd *);		/* its data is to be kept in cmd->data */
 
 /* monitor_state.c */
 void state_taken(struct ctrl *mc, const uint8_t *p, uint32_t len);	/* a whole image was set on it */
+
+/* monitor_pages.c */
+enum page_what { PAGE_DATA, PAGE_CQ, PAGE_OTHER, PAGE_NOT /* refused by the host */ };
+struct page {					/* written, and not reported yet */
+	uint64_t at;
+	uint64_t uid, cmd;			/* record of the write; and of its command, 0 none */
+	uint64_t sure;				/* when it became certain that a report must have it, 0 not yet */
+	uint64_t arrived;			/* when the host said that it has it, 0 not */
+	enum page_what what;
+	bool used;
+};
+struct pages { struct page *slot; uint32_t cap, count; };
+struct page *pages_find(const struct pages *, uint64_t at);	/* NULL */
+struct page *pages_put(struct pages *, uint64_t at);	/* made if it is not there; NULL: no room */
+typedef bool pages_drop(void *ctx, const struct page *);
+void pages_sweep(struct pages *, pages_drop *, void *ctx);
+void pages_fini(struct pages *);
+unsigned runs_sort(struct span *, unsigned n);	/* and joins them; how many are left */
+unsigned runs_behind(const struct span *, unsigned n, uint64_t at);	/* index of the first that begins behind it */
+bool runs_hold(const struct span *, unsigned n, uint64_t at);
+
+/* monitor_track.c: of a controller whose memory is tracked; nothing for others */
+struct wrote { enum page_what what; uint64_t uid, cmd; bool found /* in memory: so the host sees it */; };
+void track_wrote(struct ctrl *, uint64_t at, uint64_t len, const struct wrote *);
+void track_arrived(struct ctrl *, uint64_t at, uint64_t len, bool ok);	/* the host's answer to that */
+void track_completed(struct ctrl *, const struct cmd *, bool ok);
+void track_suspended(struct ctrl *);
+void track_resumed(struct ctrl *);
+void track_unmapped(struct ctrl *, uint64_t at, uint64_t len);
+void track_forget(struct ctrl *);		/* and what it tracks */
+void track_sent(struct ctrl *by, struct cmd *);	/* Track Send: Track Memory Changes, with success */
+void track_received(struct ctrl *by, struct cmd *, uint64_t uid);
+bool answer_seen(struct ctrl *, struct cmd *);	/* what it brought is in cmd->data, and was not changed meanwhile */
+
+/* monitor_shadow.c */
+void shadow_got(struct ctrl *by, struct cmd *, const struct nvme_cqe *, uint64_t uid);	/* Get Controller State, with success */
+void shadow_forget(struct ctrl *);
 
 /* monitor_dma.c: accesses by message */
 void dma_read_asked(struct ctrl *, uint64_t at, uint64_t len);

@@ -112,6 +112,10 @@ static void ask_unmap(struct msg *s)
 	s->ask->addr = le64_get(a.addr);
 	s->ask->size = le64_get(a.size);
 	s->ask->flags = le32_get(a.flags);
+	if (s->ask->flags & VUSER_UNMAP_ALL)
+		track_forget(s->l->c);
+	else
+		track_unmapped(s->l->c, s->ask->addr, s->ask->size);
 }
 
 static void ask_set_irqs(struct msg *s)
@@ -256,6 +260,8 @@ static void answer_dma_read(struct msg *s)
 		dma_read_done(s->l->c, s->ask->addr, s->p + sizeof(a), s->ask->size);
 }
 
+static void answer_dma_write(struct msg *s) { track_arrived(s->l->c, s->ask->addr, s->ask->size, good(s)); }
+
 /* ---- the table ----------------------------------------------------------------------------------------------------------- */
 
 static const struct row {
@@ -271,7 +277,7 @@ static const struct row {
 	{ VUSER_REGION_WRITE, ask_access, NULL },
 	{ VUSER_REGION_WRITE_MULTI, ask_write_multi, NULL },
 	{ VUSER_DMA_READ, ask_dma, answer_dma_read },
-	{ VUSER_DMA_WRITE, ask_dma, NULL },
+	{ VUSER_DMA_WRITE, ask_dma, answer_dma_write },
 	{ VUSER_DEVICE_RESET, ask_reset, NULL },
 };
 
@@ -320,6 +326,7 @@ static void command(struct msg *s)
 	s->ask = no_reply ? NULL : pending_push(h, s->m);
 	s->ask = s->ask ? s->ask : &local;
 	s->ask->uid = s->l->m->msg_uid = record(s, 0);
+	s->ask->born = ++s->l->m->clock;
 	/* What the host says may follow from what the controller has put into memory: that comes first. */
 	if (s->from == FROM_CLIENT)
 		mon_scan(s->l->m);
@@ -346,6 +353,8 @@ static void reply(struct msg *s)
 			mon_break(s->l->c, RULE_VU_REPLY, s->l->m->msg_uid, "%s, id %u", vuser_command_name(s->m->cmd), s->m->id);
 		return;
 	}
+	if (s->from == FROM_SERVER)
+		ctrl_heard(s->l->c, s->ask->born);
 	if (w && w->answer)
 		w->answer(s);
 	pending_drop(asker, (unsigned)at);

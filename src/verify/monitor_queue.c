@@ -64,9 +64,11 @@ struct msq *ctrl_sq_new(struct ctrl *c, uint16_t qid, uint32_t size, uint64_t ba
 
 	ctrl_sq_del(c, qid);
 	q = grow((void **)&c->sq, &c->sqs, qid + 1u) ? calloc(1, sizeof(*q)) : NULL;
-	if (!q)
+	if (!q) {
+		c->sure = false; /* one that we do not know */
 		return NULL;
-	*q = (struct msq){ .qid = qid, .cqid = cqid, .size = size, .base = base };
+	}
+	*q = (struct msq){ .qid = qid, .cqid = cqid, .size = size, .base = base, .pc = contiguous };
 	for (unsigned i = 0; i < CMD_BUCKETS; i++)
 		list_init(&q->cmds[i]);
 	if (!contiguous) {
@@ -83,9 +85,11 @@ struct mcq *ctrl_cq_new(struct ctrl *c, uint16_t qid, uint32_t size, uint64_t ba
 
 	ctrl_cq_del(c, qid);
 	q = grow((void **)&c->cq, &c->cqs, qid + 1u) ? calloc(1, sizeof(*q)) : NULL;
-	if (!q)
+	if (!q) {
+		c->sure = false;
 		return NULL;
-	*q = (struct mcq){ .qid = qid, .iv = iv, .ien = ien, .size = size, .base = base, .phase = true, .new = true };
+	}
+	*q = (struct mcq){ .qid = qid, .iv = iv, .pc = contiguous, .ien = ien, .size = size, .base = base, .phase = true, .new = true };
 	if (!contiguous) {
 		q->page = queue_pages(c, base, (uint64_t)size * sizeof(struct nvme_cqe));
 		q->list = base;
@@ -138,8 +142,17 @@ void queue_advance(struct ctrl *c, struct msq *q, uint16_t tail)
 	queue_fetch(c, q);
 }
 
+/* A new value; `now` is the one before it. */
+static void rung(struct ctrl *c, uint16_t now, uint16_t *low, uint64_t *when)
+{
+	if (c->heard >= *when)
+		*low = now;
+	*when = ++c->m->clock;
+}
+
 static void sq_doorbell(struct ctrl *c, struct msq *q, uint32_t val, uint64_t uid)
 {
+	q->odd |= val >= q->size || ring_diff(q->tail, q->head, q->size) + ring_diff(val, q->tail, q->size) > q->size - 1;
 	if (val >= q->size) {
 		mon_break(c, RULE_DBL_RANGE, uid, "SQ %u has %u entries, tail %u is written", q->qid, q->size, val);
 		return;
@@ -151,11 +164,15 @@ static void sq_doorbell(struct ctrl *c, struct msq *q, uint32_t val, uint64_t ui
 	if (ctrl_cq(c, q->cqid))
 		cq_look(c, ctrl_cq(c, q->cqid));
 	q->dbl_uid = uid;
+	rung(c, q->tail, &q->low, &q->rung);
+	c->ringing = q->seen == q->tail ? q->rung : 0; /* else an entry before it may be one of an older doorbell */
 	queue_advance(c, q, (uint16_t)val);
+	c->ringing = 0;
 }
 
 static void cq_doorbell(struct ctrl *c, struct mcq *q, uint32_t val, uint64_t uid)
 {
+	q->odd |= val >= q->size || ring_diff(val, q->head, q->size) > ring_diff(q->tail, q->head, q->size);
 	if (val >= q->size) {
 		mon_break(c, RULE_DBL_RANGE, uid, "CQ %u has %u entries, head %u is written", q->qid, q->size, val);
 		return;
@@ -164,6 +181,7 @@ static void cq_doorbell(struct ctrl *c, struct mcq *q, uint32_t val, uint64_t ui
 		mon_break(c, RULE_DBL_SAME, uid, "CQ %u head %u", q->qid, val);
 	if (!c->blurred && !q->lost && ring_diff(val, q->head, q->size) > ring_diff(q->tail, q->head, q->size))
 		mon_break(c, RULE_CQ_HEAD_OVER, uid, "CQ %u: posted up to %u, head from %u to %u", q->qid, q->tail, q->head, val);
+	rung(c, q->head, &q->low, &q->rung);
 	q->head = (uint16_t)val;
 }
 

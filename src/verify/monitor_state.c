@@ -43,6 +43,7 @@ static void take_sq(struct ctrl *mc, const uint8_t *p)
 	n = !le16_get(s.qid) ? NULL : ctrl_sq_new(mc, le16_get(s.qid), le16_get(s.qsize0) + 1u, le64_get(s.prp1), le16_get(s.attr) & 1, le16_get(s.cqid));
 	if (!n || le16_get(s.head) >= n->size || le16_get(s.tail) >= n->size)
 		return;
+	n->prio = le16_get(s.attr) >> 1 & 3;
 	n->head = n->seen = le16_get(s.head);
 	queue_advance(mc, n, le16_get(s.tail));
 }

@@ -6,7 +6,7 @@
 
 #include "verify/model.h"
 
-enum { SHRINK_TRIES = 150, HOLD = 12 };
+enum { SHRINK_TRIES = 150 };
 
 static struct rnd rnd_; /* one run at a time */
 
@@ -18,51 +18,7 @@ static struct rmc *rmc_of(struct rnd *r, uint16_t cntlid)
 	return NULL;
 }
 
-/* ---- the scoreboard */
-
-static uint64_t seed_of(struct rmc *m, uint64_t lba, uint64_t seq) { return ((uint64_t)m->c->index << 56 ^ lba << 40 ^ seq) * 0x9e3779b97f4a7c15ull + 1; }
-
-static void settle_write(struct rmc *m, struct rop *o, bool known)
-{
-	for (uint32_t i = 0; i < o->nlb; i++) {
-		struct rblock *b = &m->block[o->lba + i];
-
-		if (fault_clouds(m, o->lba + i)) {
-			b->n = UNKNOWN;
-		} else if (known) {
-			b->n = 1;
-			b->cand[0] = o->seq;
-		} else if (b->n != UNKNOWN) {
-			if (b->n < CANDS)
-				b->cand[b->n++] = o->seq;
-			else
-				b->n = UNKNOWN;
-		}
-	}
-}
-
-/* Once a read has shown which one it is, the others never return. */
-static void settle_read(struct rnd *r, struct rmc *m, struct rop *o)
-{
-	uint32_t lba = m->c->ns[0].lba;
-
-	for (uint32_t i = 0; i < o->nlb; i++) {
-		struct rblock *b = &m->block[o->lba + i];
-		struct vmem one = { o->buf.p + i * lba, 0, lba };
-		bool found = b->n == UNKNOWN || fault_clouds(m, o->lba + i);
-
-		for (unsigned k = 0; !found && k < b->n; k++)
-			if (vh_same(&one, lba, b->cand[k] ? seed_of(m, o->lba + i, b->cand[k]) : 0)) {
-				found = true;
-				b->cand[0] = b->cand[k];
-				b->n = 1;
-			}
-		VEXPECT(r->t, found, "%s: LBA %llu holds none of the %u writes it may hold (last %llu)", m->c->name,
-			(unsigned long long)o->lba + i, b->n, (unsigned long long)b->cand[b->n ? b->n - 1 : 0]);
-	}
-}
-
-static bool logging(struct rnd *r, struct rmc *m)
+bool random_logging(struct rnd *r, struct rmc *m)
 {
 	struct mcdq *q = model_cdq_of(r->t->model, m->c->cntlid);
 	struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
@@ -70,193 +26,10 @@ static bool logging(struct rnd *r, struct rmc *m)
 	return q && q->logging && x && !x->suspended;
 }
 
-/* Whatever it was, it may have happened or not, in part or as something else. */
-static void settle_doubt(struct rmc *m, struct rop *o)
-{
-	for (uint32_t i = 0; i < o->nlb; i++) {
-		if (o->write)
-			m->block[o->lba + i].n = UNKNOWN;
-	}
-	fault_settle(m, o);
-}
-
-static void finish_op(struct rnd *r, struct rmc *m, struct rop *o)
-{
-	unsigned st = nvme_cqe_status(&o->k->cqe);
-	bool refused = o->sick && st == (o->write ? 0x280 : 0x281);
-
-	VEXPECT(r->t, o->doubt || refused || st == S_OK, "%s %s of LBA %llu ended with %s though no fault had touched it", m->c->name,
-		o->write ? "Write" : "Read", (unsigned long long)o->lba, nvme_status_name(st));
-	VEXPECT(r->t, !o->cut_off || st != S_OK, "%s %s of LBA %llu succeeded though its data could not be moved", m->c->name,
-		o->write ? "Write" : "Read", (unsigned long long)o->lba);
-	if (o->doubt) {
-		settle_doubt(m, o);
-	} else if (refused) {
-		if (o->write) /* each block is old or new, and stays what it is */
-			settle_write(m, o, false);
-	} else if (!o->write) {
-		settle_read(r, m, o);
-	} else {
-		settle_write(m, o, true);
-		for (uint32_t i = 0; i < o->nlb; i++)
-			if (o->epoch == m->epoch && logging(r, m))
-				m->block[o->lba + i].must_log = !m->block[o->lba + i].named; /* the entry may have come first */
-	}
-	vt_forget(o->k);
-	o->out = false;
-}
-
-static bool over(void *op)
-{
-	struct vcmd *k = ((struct rop *)op)->k;
-
-	return k->done && !(k->twin && k->twin->used);
-}
-
-/* Which of those that are over was first, nobody knows: what a wild one may have touched is unknown whatever the others say of it. */
-static void reap_mc(struct rnd *r, struct rmc *m)
-{
-	bool wild[OPS] = { false };
-
-	for (unsigned k = 0; k < OPS; k++)
-		if (m->op[k].out && over(&m->op[k])) {
-			finish_op(r, m, &m->op[k]);
-			wild[k] = m->op[k].wild;
-		}
-	for (unsigned k = 0; k < OPS; k++)
-		if (wild[k])
-			fault_settle(m, &m->op[k]);
-}
-
 static void reap(struct rnd *r)
 {
 	for (unsigned i = 0; i < r->mcs; i++)
-		reap_mc(r, &r->mc[i]);
-}
-
-static void release(struct rmc *m, struct rop *o)
-{
-	for (uint32_t i = 0; i < o->nlb; i++)
-		m->block[o->lba + i].busy = false;
-	o->held = false;
-}
-
-/* Places whose step has come are free again; a command that is still out is waited for, unless its controller does not run. */
-static void release_due(struct rnd *r)
-{
-	for (unsigned i = 0; i < r->mcs; i++)
-		for (unsigned k = 0; k < OPS; k++) {
-			struct rmc *m = &r->mc[i];
-			struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
-			struct rop *o = &m->op[k];
-
-			if (!o->held || r->now < o->due || x->suspended || x->unsure || !m->c->up)
-				continue;
-			if (o->out && r->faults)
-				continue; /* it may have been hit, and wait for ever */
-			if (o->out) {
-				vt_wait(r->t, o->k);
-				finish_op(r, m, o);
-			}
-			release(m, o);
-		}
-}
-
-/* After a reset nobody will ever tell what became of these. */
-void random_lose_ops(struct rmc *m)
-{
-	for (unsigned k = 0; k < OPS; k++) {
-		struct rop *o = &m->op[k];
-
-		if (o->held)
-			release(m, o);
-		if (o->out && o->doubt)
-			settle_doubt(m, o);
-		else if (o->out && o->write)
-			settle_write(m, o, false);
-		o->out = false;
-	}
-}
-
-/* ---- I/O */
-
-static bool may_work(struct rnd *r, struct rmc *m)
-{
-	struct mctrl *x = model_ctrl(r->t->model, m->c->cntlid);
-
-	if (!m->c->up || m->stuck)
-		return false;
-	if (m->queue)
-		return true;
-	if (x->suspended || x->unsure || x->committed)
-		return false;
-	vt_back(m->c, m->mark);
-	vt_io_make(m->c, 1, 32);
-	m->queue = true;
-	return true;
-}
-
-/* Its status is judged when it is finished: a fault may come in between. */
-static void send_op(struct rnd *r, struct rmc *m, struct rop *o, const struct nvme_sqe *s)
-{
-	o->doubt = o->wild = o->cut_off = false;
-	o->sick = fault_of_medium(m, o);
-	r->sending_mc = m;
-	r->sending = o;
-	r->unsent = false;
-	o->k = vt_send(m->c, 1, s, ST_ANY);
-	r->sending_mc = NULL;
-	r->sending = NULL;
-	o->out = !r->unsent;
-	o->held = true;
-	if (r->unsent) /* nobody heard of it: nothing may change */
-		vt_forget(o->k);
-}
-
-static void start_op(struct rnd *r, struct rmc *m, uint64_t *draw)
-{
-	struct rop *o = &m->op[pick(draw, OPS)];
-	uint32_t lba = m->c->ns[0].lba;
-	struct nvme_sqe s;
-
-	o->nlb = 1 + (uint32_t)pick(draw, MIN(8192 / lba, 8u));
-	o->lba = pick(draw, AREA - 8);
-	for (uint32_t i = 0; i < o->nlb; i++)
-		if (m->block[o->lba + i].busy)
-			return;
-	o->write = chance(draw, 65);
-	o->seq = ++r->seq;
-	o->epoch = m->epoch;
-	vh_rw_sqe(&s, o->write ? NVME_NVM_WRITE : NVME_NVM_READ, m->c->ns[0].nsid, o->lba, o->nlb);
-	for (uint32_t i = 0; i < o->nlb; i++) {
-		struct vmem one = { o->buf.p + i * lba, 0, lba };
-
-		m->block[o->lba + i].busy = true;
-		m->block[o->lba + i].named = false;
-		if (o->write)
-			vh_fill(&one, lba, seed_of(m, o->lba + i, o->seq));
-		else
-			memset(one.p, 0xee, lba);
-	}
-	vt_data(m->c, &s, &o->buf, o->nlb * lba);
-	o->due = r->now + 1 + (unsigned)pick(draw, HOLD);
-	send_op(r, m, o, &s);
-}
-
-static void step_io(struct rnd *r, uint64_t *draw)
-{
-	struct rmc *m = &r->mc[pick(draw, r->mcs)];
-
-	if (!may_work(r, m))
-		return;
-	for (uint64_t n = 1 + pick(draw, 6); n; n--) {
-		struct rng g = { *draw + n };
-		uint64_t d = rng_next(&g);
-		struct rop *o = &m->op[d % OPS];
-
-		if (!o->held)
-			start_op(r, m, &d);
-	}
+		random_reap(r, &r->mc[i]);
 }
 
 /* ---- change logs */
@@ -272,7 +45,8 @@ static void read_ring(struct rnd *r, struct rring *g)
 			continue;
 		for (uint64_t b = 0; b < AREA; b++)
 			if (e.lbacir == 1 || b - e.slba < e.nlb)
-				m->block[b].must_log = false, m->block[b].named = true;
+				VEXPECT(r->t, board_named(&m->board.block[b], e.dealloc), "%s: an entry says that LBA %llu is deallocated, and nobody deallocated it",
+					m->c->name, (unsigned long long)b);
 	}
 }
 
@@ -300,13 +74,22 @@ static void step_ring(struct rnd *r, uint64_t *draw)
 static void forget_must(struct rmc *m)
 {
 	for (unsigned b = 0; m && b < AREA; b++)
-		m->block[b].must_log = false;
+		m->board.block[b].must_log = false;
 }
 
-struct logged { struct rnd *r; };
+/* What was deallocated before is in no entry of a log that begins now, unless it is still under way. */
+static void forget_gone(struct rmc *m)
+{
+	for (unsigned b = 0; b < AREA; b++)
+		if (!m->board.block[b].busy && !fault_clouds(m, b))
+			m->board.block[b].maybe_gone = false;
+}
+
+struct logged { struct rnd *r; struct rmc *m; unsigned lba; };	/* m, lba: the first block that no entry names */
 static bool all_logged(void *ctx)
 {
-	struct rnd *r = ((struct logged *)ctx)->r;
+	struct logged *l = ctx;
+	struct rnd *r = l->r;
 
 	for (unsigned i = 0; i < RINGS; i++)
 		if (r->ring[i].used && model_cdq(r->t->model, r->t->mmc, r->ring[i].r.id)) {
@@ -314,8 +97,11 @@ static bool all_logged(void *ctx)
 
 			read_ring(r, &r->ring[i]);
 			for (unsigned b = 0; m && !r->ring[i].overflowed && b < AREA; b++)
-				if (m->block[b].must_log)
+				if (m->board.block[b].must_log) {
+					l->m = m;
+					l->lba = b;
 					return false;
+				}
 		}
 	return true;
 }
@@ -323,9 +109,9 @@ static bool all_logged(void *ctx)
 /* What was written while logging is named before the log can end. */
 static void check_logged(struct rnd *r)
 {
-	struct logged l = { r };
+	struct logged l = { .r = r };
 
-	VEXPECT(r->t, vt_until(r->t, all_logged, &l, r->t->cmd_ns), "blocks were written while logging and are in no entry");
+	VEXPECT(r->t, vt_until(r->t, all_logged, &l, r->t->cmd_ns), "%s: LBA %u was changed while logging and is in no entry", l.m->c->name, l.lba);
 }
 
 /* ---- migration commands */
@@ -492,6 +278,8 @@ static void after(struct rnd *r, enum vop op, const struct nvme_sqe *s, struct r
 		}
 		if (g)
 			read_ring(r, g); /* in a queue of two the start itself is the last entry */
+		if (vf_get(s, VF_LOG_lact))
+			forget_gone(m);
 	}
 }
 
@@ -652,16 +440,18 @@ static void step(struct rnd *r, const struct rstep *s)
 	unsigned what = s->draw[0] % 100;
 
 	r->now++;
-	release_due(r);
+	random_release_due(r);
 	if (r->faults && s->draw[3] % 8 == 0)
 		fault_step(r, &f);
 	else if (what < 50)
 		step_command(r, &d, &more, s->plain);
 	else if (what < 76)
-		step_io(r, &d);
-	else if (what < 86)
+		random_step_io(r, &d);
+	else if (what < 84)
 		for (uint64_t n = pick(&d, 8); n; n--)
 			vt_poll(r->t);
+	else if (what < 86)
+		random_check_allocated(r, &r->mc[pick(&d, r->mcs)]);
 	else if (what < 94)
 		step_ring(r, &d);
 	else if (what < 97)
@@ -693,11 +483,7 @@ static void begin(struct rnd *r, struct vt *t, bool faults)
 		struct rmc *m = &r->mc[r->mcs++];
 
 		m->c = t->mc[i];
-		for (unsigned k = 0; k < OPS; k++)
-			m->op[k].buf = vt_mem(m->c, 8192);
-		for (unsigned b = 0; b < AREA; b++)
-			m->block[b].n = UNKNOWN;
-		m->mark = vt_mark(m->c);
+		random_io_begin(m);
 	}
 }
 
@@ -717,26 +503,19 @@ static void end(struct rnd *r)
 		for (unsigned k = 0; k < OPS; k++)
 			if (m->op[k].out) {
 				vt_wait(r->t, m->op[k].k);
-				VEXPECT(r->t, vt_until(r->t, over, &m->op[k], r->t->cmd_ns), "%s: a Read that was sent twice ended once", m->c->name);
+				VEXPECT(r->t, vt_until(r->t, random_over, &m->op[k], r->t->cmd_ns), "%s: a Read that was sent twice ended once", m->c->name);
 			}
-		reap_mc(r, m);
+		random_reap(r, m);
 		for (unsigned k = 0; k < OPS; k++)
 			if (m->op[k].held)
-				release(m, &m->op[k]);
+				random_release(m, &m->op[k]);
 	}
 	check_logged(r);
 	for (unsigned i = 0; i < r->mcs; i++) {
 		struct rmc *m = &r->mc[i];
 
-		for (uint64_t b = 0; b < AREA && may_work(r, m); b++) {
-			struct rop *o = &m->op[0];
-			struct nvme_sqe s;
-
-			*o = (struct rop){ .lba = b, .nlb = 1, .buf = o->buf };
-			vh_rw_sqe(&s, NVME_NVM_READ, m->c->ns[0].nsid, b, 1);
-			vt_do_data(m->c, 1, &s, &o->buf, m->c->ns[0].lba, ST(S_OK));
-			settle_read(r, m, o);
-		}
+		random_read_all(r, m);
+		random_check_allocated(r, m);
 	}
 	vt_red_check(r->t);
 }
@@ -873,8 +652,8 @@ void random_bell_lost_again(struct vt *t)
 	vt_fresh(t);
 	begin(r, t, true);
 	fault_begin(r);
-	VEXPECT(t, may_work(r, m) && inj_add(&t->inj, &lost), "no queue");
-	start_op(r, m, &draw);
+	VEXPECT(t, random_may_work(r, m) && inj_add(&t->inj, &lost), "no queue");
+	random_start_op(r, m, &draw);
 	for (unsigned i = 0; i < 100; i++)
 		fault_after_step(r);
 	VEQ(t, t->inj.did[INJ_BELL][INJ_DROP], 3, "doorbells lost");

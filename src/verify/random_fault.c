@@ -153,6 +153,7 @@ static void grow_wild(struct rmc *m, struct rop *o, const struct nvme_sqe *s)
 	if (le32_get(s->nsid) != m->c->ns[0].nsid)
 		return;
 	o->wild = true;
+	m->wilds++;
 	o->wild_lba = lba;
 	o->wild_nlb = nlb;
 	fault_settle(m, o);
@@ -164,7 +165,7 @@ void fault_settle(struct rmc *m, struct rop *o)
 {
 	for (uint64_t b = 0; b < AREA; b++)
 		if (touches(o, b))
-			m->block[b].n = UNKNOWN;
+			board_any(&m->board.block[b]);
 }
 
 bool fault_clouds(const struct rmc *m, uint64_t lba)
@@ -232,6 +233,8 @@ static void on_fault(void *ctx, const struct inj_event *ev, enum inj_act act)
 		if (o) {
 			o->doubt = true;
 			o->cut_off |= act == INJ_DROP && !o->k->twin; /* of two that are the same, which one? */
+			if (act == INJ_CORRUPT && (o->kind == RK_DSM || o->kind == RK_COPY)) /* its ranges */
+				grow_wild(m, o, &o->k->sqe);
 		}
 		break;
 	default: m->stuck = 1;
@@ -240,7 +243,13 @@ static void on_fault(void *ctx, const struct inj_event *ev, enum inj_act act)
 
 /* ---- media */
 
-bool fault_of_medium(const struct rmc *m, const struct rop *o) { return ranges_overlap(o->lba, o->nlb, m->sick.slba, m->sick.nlb); }
+bool fault_of_medium(const struct rmc *m, const struct rop *o)
+{
+	for (unsigned i = 0; i < o->blocks; i++)
+		if (o->at[i] - m->sick.slba < m->sick.nlb || (o->kind == RK_COPY && o->from[i] - m->sick.slba < m->sick.nlb))
+			return true;
+	return false;
+}
 
 static void medium(struct rnd *r, struct rmc *m, const struct dut_media *how)
 {

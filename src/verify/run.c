@@ -78,6 +78,17 @@ static void execute(struct vt *t, const struct vtest *v)
 	t->verdict = VT_PASS;
 }
 
+/* What a test that failed has formatted is formatted back, or all that follow would fail too. */
+static void restore(struct vt *t)
+{
+	struct err err = { "" };
+
+	if (!t->format.c || t->lost || !vt_bring_up(t, &err))
+		return;
+	if (!setjmp(t->out))
+		vt_format_put_back(t);
+}
+
 static void keep_trace(struct vresult *r, struct vt *t)
 {
 	if (t->trace.len && !t->trace.failed && (r->trace = malloc(t->trace.len + 1))) {
@@ -120,6 +131,7 @@ static void one(struct vrun *run, struct vresult *r)
 			snprintf(r->wrong, sizeof(r->wrong), "%s", t->wrong.text);
 		if (t->verdict == VT_FAIL || t->verdict == VT_ERROR)
 			keep_trace(r, t);
+		restore(t);
 	}
 	if (known(run->cfg.xfail, r->test->id, r->known, sizeof(r->known))) {
 		if (r->verdict == VT_FAIL)

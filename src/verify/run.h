@@ -26,7 +26,6 @@ struct vresult {
 	char known[160];		/* XFAIL, XPASS: the reason that was given */
 	char *trace;			/* last commands; NULL: none */
 	char wrong[300];		/* the status that was wrong, in the signature's words; "": it was something else */
-	char events[96];		/* rules a monitor in between saw broken; "": none, or there was none */
 	uint64_t began_ns, ns, seed, commands;	/* began: of the monotonic clock, as in a recording */
 	uint64_t sequence;		/* digest of what was sent */
 };

@@ -92,28 +92,7 @@ void sig_of(const struct vresult *r, char out[SIG_MAX])
 		snprintf(what, sizeof(what), "%s", r->wrong);
 	else
 		plain_why(r, what, sizeof(what));
-	snprintf(out, SIG_MAX, "%s %s %s%s%s", item, vt_verdict_name(r->verdict), what, r->events[0] ? " broken " : "", r->events);
-}
-
-/* ---- what a monitor saw */
-
-void sig_events(const struct monitor_stats *s, char *out, size_t cap)
-{
-	bool told[RULE_COUNT] = { false };
-	size_t n = 0;
-
-	out[0] = '\0';
-	for (unsigned k = 0; k < SIG_EVENTS; k++) {
-		unsigned top = RULE_COUNT;
-
-		for (unsigned i = 0; i < RULE_COUNT; i++)
-			if (!told[i] && s->broken[i] && (top == RULE_COUNT || s->broken[i] > s->broken[top]))
-				top = i;
-		if (top == RULE_COUNT || n >= cap)
-			return;
-		told[top] = true;
-		n += (size_t)snprintf(out + n, cap - n, "%s%s", n ? "," : "", monitor_rules[top].id);
-	}
+	snprintf(out, SIG_MAX, "%s %s %s", item, vt_verdict_name(r->verdict), what);
 }
 
 /* ---- crashes */

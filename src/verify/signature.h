@@ -1,18 +1,15 @@
 /* What a failure is called when it comes again, from another seed or another day: the same defect, the same words. Made of what does not
  * depend on chance: statement of the checklist, operation, state of its target, classes of its odd fields, status got and expected; else
- * the sentence without its numbers; the rules a monitor saw broken; the frame of a crash. Reports and the store fold by it.
+ * the sentence without its numbers; the frame of a crash. Reports and the store fold by it.
  */
 #ifndef FERRY_VERIFY_SIGNATURE_H
 #define FERRY_VERIFY_SIGNATURE_H
 
-#include "verify/monitor.h"
 #include "verify/run.h"
 
-enum { SIG_MAX = 480, SIG_EVENTS = 3 };
+enum { SIG_MAX = 480 };
 
 void sig_of(const struct vresult *, char out[SIG_MAX]);
-/* The rules a monitor saw broken most often, at most SIG_EVENTS: for vresult.events. */
-void sig_events(const struct monitor_stats *, char *out, size_t cap);
 /* Of a process that died: `text` is what it wrote to stderr. The innermost frame of our own, or "?". */
 void sig_frame(const char *text, char *out, size_t cap);
 void sig_crash(const char *id, int sig, const char *text, char out[SIG_MAX]);

@@ -285,14 +285,21 @@ static void flr(struct vt *t)
 {
 	struct vctl *c = one(t);
 	uint8_t cmd[2] = { 0xff, 0xff };
+	uint64_t cc, aqa, asq, acq;
 
 	if (c->port->ops->cfg_read(c->port, 4, cmd, 2) || !(cmd[0] & 4))
 		vt_skip(t, "configuration space cannot be seen");
 	if (c->port->ops->reset(c->port))
 		vt_error(t, "the function cannot be reset");
 	c->port->ops->cfg_read(c->port, 4, cmd, 2);
+	cc = vt_reg(c, NVME_REG_CC, 4);
+	aqa = vt_reg(c, NVME_REG_AQA, 4);
+	asq = vt_reg(c, NVME_REG_ASQ, 8);
+	acq = vt_reg(c, NVME_REG_ACQ, 8);
 	vt_port_again(c);
 	vt_reset(c);
+	VEXPECT(t, !(cc & 1) && !aqa && !asq && !acq, "CC.EN %u, AQA %llxh, ASQ %llxh, ACQ %llxh after a function level reset", (unsigned)cc & 1,
+		(unsigned long long)aqa, (unsigned long long)asq, (unsigned long long)acq);
 	VEQ(t, cmd[0] & 4, 0, "Bus Master Enable after a function level reset");
 }
 
@@ -487,5 +494,6 @@ const struct vtest tests_be[] = {
 	{ "BE-24", QN | DUT_MC2 | DUT_SHARED | DUT_FORMAT | DUT_DESTROY, "B-ADM-7", not_asked, "no namespace event unless asked for", "destructive" },
 	{ "BE-25", QN | DUT_IRQ, "B-IRQ-2", be_vector_mask, "a masked vector is pending, others are not held", NULL },
 	{ "BE-26", Q, "B-IRQ-3", be_table_reads, "the MSI-X table reads as it was written", NULL },
+	{ "BE-27", Q | DUT_FLR, "B-REG-7", be_table_flr, "a function level reset masks every vector", "reset" },
 	{ .id = NULL }
 };

@@ -10,6 +10,7 @@ void be_function_mask(struct vt *);
 void be_mask_suspended(struct vt *);
 void be_vector_mask(struct vt *);
 void be_table_reads(struct vt *);
+void be_table_flr(struct vt *);
 /* `move` takes the state of `from` to `to`. */
 void sv_table(struct vt *, struct vctl *from, struct vctl *to, void (*move)(void *), void *ctx);
 

@@ -228,6 +228,22 @@ void be_table_reads(struct vt *t)
 	VEXPECT(t, !memcmp(got, want, sizeof(got)), "the MSI-X table does not read as it was written");
 }
 
+/* PCIe: the Mask Bit of every entry is 1 after a reset. */
+void be_table_flr(struct vt *t)
+{
+	struct vctl *c = one(t);
+	struct table m = table_of(c);
+	struct entry got;
+
+	entry_put(&m, 1, message(0x41, false));
+	if (c->port->ops->reset(c->port))
+		vt_error(t, "the function cannot be reset");
+	got = entry_get(&m, 1);
+	vt_port_again(c);
+	vt_reset(c);
+	VEQ(t, le32_get(got.ctrl) & 1, 1, "Mask Bit of a vector after a function level reset");
+}
+
 /* Where and with what the guest's interrupts go, and which are masked, goes along with it. */
 void sv_table(struct vt *t, struct vctl *from, struct vctl *to, void (*move)(void *), void *ctx)
 {

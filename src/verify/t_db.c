@@ -2,12 +2,11 @@
  * it. Linux turns this on wherever it is offered, so a guest moves with it. The test is a host that keeps strictly to that: it rings never
  * without being asked, so a controller that looks away too early is waited for in vain.
  */
+#include "verify/t_db.h"
+
 #include <stdatomic.h>
 
-#include "verify/test.h"
-
 enum { OACS_DBBUF = 1 << 8, DEPTH = 8 };
-struct shadow { struct vctl *c; struct vmem db, ei; unsigned rung, kept; };
 
 static struct vctl *one(struct vt *t) { return t->mcs ? t->mc[0] : t->mmc; }
 
@@ -16,7 +15,7 @@ static struct nvme_sqe config(const struct shadow *s)
 	return (struct nvme_sqe){ .opc = 0x7c, .prp1 = le64_of(s->db.iova), .prp2 = le64_of(s->ei.iova) };
 }
 
-static struct shadow shadows(struct vctl *c)
+struct shadow db_begin(struct vctl *c)
 {
 	struct shadow s = { c, vt_mem(c, VT_PAGE), vt_mem(c, VT_PAGE), 0, 0 };
 	struct nvme_sqe e = config(&s);
@@ -39,6 +38,8 @@ static void tell(struct shadow *s, unsigned index, uint32_t now)
 	__atomic_store_n(word(&s->db, index), now, __ATOMIC_RELEASE);
 	atomic_thread_fence(memory_order_seq_cst);
 	asked = (uint16_t)__atomic_load_n(word(&s->ei, index), __ATOMIC_ACQUIRE);
+	VEXPECT(s->c->t, asked < (index & 1 ? s->c->cq[index / 2].size : s->c->sq[index / 2].size),
+		"EventIdx of %s %u is %u, a place its ring does not have: it would never be reached", index & 1 ? "CQ" : "SQ", index / 2, asked);
 	if ((uint16_t)(now - asked - 1) >= (uint16_t)(now - old)) {
 		s->kept++;
 		return;
@@ -63,12 +64,12 @@ static struct vcmd *put(struct vctl *c, unsigned qid)
 	return vt_queue(c, qid, &s, ST(S_OK));
 }
 
-/* `n` commands in bunches of up to DEPTH. */
-static void work(struct shadow *s, unsigned qid, unsigned n)
+void db_work(struct shadow *s, unsigned qid, unsigned n)
 {
 	struct vcmd *k[DEPTH];
 	unsigned bunch;
 
+	s->c->cq[qid].shadowed = true;
 	for (; n; n -= bunch) {
 		bunch = 1 + (unsigned)rng_below(&s->c->t->rng, MIN(n, (unsigned)DEPTH));
 		for (unsigned i = 0; i < bunch; i++)
@@ -77,8 +78,11 @@ static void work(struct shadow *s, unsigned qid, unsigned n)
 		for (unsigned i = 0; i < bunch; i++)
 			vt_finish(s->c->t, k[i]);
 		consumed(s, qid);
-		for (uint64_t pause = rng_below(&s->c->t->rng, 4); pause; pause--) /* it may fall asleep in between, or not */
+		/* It may fall asleep in between, or not. */
+		for (uint64_t pause = rng_below(&s->c->t->rng, 4); pause; pause--)
 			vt_poll(s->c->t);
+		if (!rng_below(&s->c->t->rng, 16))
+			vt_watch_silent(s->c);
 	}
 }
 
@@ -88,11 +92,12 @@ static void commands(struct vt *t)
 	struct shadow s;
 
 	vt_io_make(c, 1, 16);
-	s = shadows(c);
-	work(&s, 1, 300);
-	vt_io_make(c, 2, 32);	/* and a queue that is made later */
-	work(&s, 2, 300);
-	work(&s, 1, 100);
+	s = db_begin(c);
+	db_work(&s, 1, 300);
+	vt_cq_make(c, 2, 16, ST(S_OK));	/* and queues that are made later, of two sizes */
+	vt_sq_make(c, 2, 2, 64, ST(S_OK));
+	db_work(&s, 2, 300);
+	db_work(&s, 1, 100);
 	VEXPECT(t, s.rung > 0, "no doorbell was asked for in 700 commands: how would a controller that sleeps wake up?");
 }
 
@@ -103,8 +108,9 @@ static void full(struct vt *t)
 	struct vcmd *k[20];
 	struct shadow s;
 
-	s = shadows(c);
+	s = db_begin(c);
 	vt_cq_make(c, 1, 4, ST(S_OK));
+	c->cq[1].shadowed = true;
 	vt_sq_make(c, 1, 1, 32, ST(S_OK));
 	for (unsigned round = 0; round < 4; round++) {
 		c->cq[1].hold = true;
@@ -131,13 +137,13 @@ static void admin_has_none(struct vt *t)
 	struct shadow s;
 
 	vt_io_make(c, 1, 16);
-	s = shadows(c);
+	s = db_begin(c);
 	*word(&s.db, 0) = 3;	/* where shadows of the admin queue would be */
 	*word(&s.db, 1) = 2;
 	vt_watch_silent(c);
 	for (unsigned i = 0; i < 80; i++)
 		vh_feature(c, false, NVME_FID_TEMP, 0, 0, ST(S_OK));
-	work(&s, 1, 40);
+	db_work(&s, 1, 40);
 	for (unsigned i = 0; i < 80; i++)
 		vh_feature(c, false, NVME_FID_TEMP, 0, 0, ST(S_OK));
 }
@@ -175,8 +181,8 @@ static void reset_ends(struct vt *t)
 	struct shadow s;
 
 	vt_io_make(c, 1, 16);
-	s = shadows(c);
-	work(&s, 1, 50);
+	s = db_begin(c);
+	db_work(&s, 1, 50);
 	vt_disable(c);
 	vt_enable(c, true);
 	memset(s.db.p, 0, VT_PAGE);
@@ -201,8 +207,8 @@ static void suspended(struct vt *t)
 	uint8_t had[VT_PAGE];
 
 	vt_io_make(mc, 1, 16);
-	s = shadows(mc);
-	work(&s, 1, 37);
+	s = db_begin(mc);
+	db_work(&s, 1, 37);
 	vh_suspend(t->mmc, mc->cntlid, 1, false, ST(S_OK));
 	memcpy(had, s.ei.p, VT_PAGE);
 	for (unsigned i = 0; i < ARRAY_LEN(k); i++)
@@ -214,7 +220,7 @@ static void suspended(struct vt *t)
 	for (unsigned i = 0; i < ARRAY_LEN(k); i++)
 		vt_finish(t, k[i]);
 	consumed(&s, 1);
-	work(&s, 1, 37);
+	db_work(&s, 1, 37);
 }
 
 /* EventIdx is guest memory that the controller writes: a mover must hear of it. */
@@ -226,12 +232,12 @@ static void tracked(struct vt *t)
 	uint8_t had[VT_PAGE];
 
 	vt_io_make(mc, 1, 16);
-	s = shadows(mc);
-	work(&s, 1, 5);
+	s = db_begin(mc);
+	db_work(&s, 1, 5);
 	vh_track_all(t->mmc, mc);
 	vh_dirty(t->mmc, mc, 64 * KIB, &d);
 	memcpy(had, s.ei.p, VT_PAGE);
-	work(&s, 1, 20);
+	db_work(&s, 1, 20);
 	if (!memcmp(had, s.ei.p, VT_PAGE))
 		vt_skip(t, "the controller's EventIdx did not change");
 	vh_dirty(t->mmc, mc, 64 * KIB, &d);

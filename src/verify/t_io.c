@@ -394,6 +394,69 @@ static void verify(struct vt *t)
 	vh_io(c, 1, NVME_NVM_VERIFY, NS(t)->nsid, NS(t)->blocks - 7, 8, ST(S_LBA));
 }
 
+/* Every command that would return such a block says so; a write ends it, and only for the blocks it wrote. */
+static void uncorrectable(struct vt *t)
+{
+	struct vctl *c = one(t);
+	const struct vspan s = { 10, 4 };
+	uint32_t len = 4 * NS(t)->lba;
+	struct vmem m = vt_mem(c, len);
+	struct nvme_sqe r, w;
+
+	vt_io_make(c, 1, 16);
+	vh_write(c, 1, NS(t)->nsid, 8, 8, 3, ST(S_OK));
+	vh_write(c, 1, NS(t)->nsid, 200, 4, 4, ST(S_OK));
+	vh_io(c, 1, NVME_NVM_WRITE_UNCORRECTABLE, NS(t)->nsid, 12, 1, ST(S_OK));
+	vh_rw_sqe(&r, NVME_NVM_READ, NS(t)->nsid, 10, 4);
+	vt_do_data(c, 1, &r, &m, len, ST(S_UNREAD));
+	vh_rw_sqe(&w, NVME_NVM_READ, NS(t)->nsid, 8, 4);
+	vt_do_data(c, 1, &w, &m, len, ST(S_OK));
+	if (t->caps & DUT_COMPARE) {
+		r.opc = NVME_NVM_COMPARE;
+		vt_do_data(c, 1, &r, &m, len, ST(S_UNREAD));
+	}
+	if (t->caps & DUT_COPY)
+		vh_copy(c, 1, NS(t)->nsid, 200, &s, 1, ST(S_UNREAD));
+	vh_write(c, 1, NS(t)->nsid, 12, 1, 5, ST(S_OK));
+	vh_read_is(c, 1, NS(t)->nsid, 12, 1, 5);
+	r.opc = NVME_NVM_READ;
+	vt_do_data(c, 1, &r, &m, len, ST(S_OK));
+}
+
+static void set_dulbe(struct vt *t, bool on)
+{
+	struct nvme_sqe s = { .opc = NVME_OP_SET_FEATURES, .nsid = le32_of(NS(t)->nsid), .cdw10 = le32_of(NVME_FID_ERROR_RECOVERY),
+			      .cdw11 = le32_of(on ? 1u << 16 : 0) };
+
+	vt_do(one(t), 0, &s, ST(S_OK));
+}
+
+static void unwritten(struct vt *t)
+{
+	enum { NSFEAT_DAE = 4, UNWRITTEN = 0x287 };
+	struct vctl *c = one(t);
+	struct vspan gone = { 0, 64 };
+	uint32_t len = 8 * NS(t)->lba;
+	struct vmem id, m = vt_mem(c, len);
+	struct nvme_sqe r;
+
+	vh_identify(c, NVME_CNS_NS, NS(t)->nsid, 0, 0, &id, ST(S_OK));
+	if (!(((struct nvme_id_ns *)id.p)->nsfeat & NSFEAT_DAE))
+		vt_skip(t, "NSFEAT bit 2: deallocated blocks are never an error");
+	vt_io_make(c, 1, 16);
+	vh_write(c, 1, NS(t)->nsid, 0, 64, 1, ST(S_OK));
+	vh_dsm(c, 1, NS(t)->nsid, &gone, 1, ST(S_OK));
+	vh_rw_sqe(&r, NVME_NVM_READ, NS(t)->nsid, 8, 8);
+	vt_do_data(c, 1, &r, &m, len, ST(S_OK)); /* nobody asked */
+	set_dulbe(t, true);
+	vt_do_data(c, 1, &r, &m, len, ST(UNWRITTEN));
+	vh_write(c, 1, NS(t)->nsid, 8, 8, 2, ST(S_OK));
+	vh_read_is(c, 1, NS(t)->nsid, 8, 8, 2);
+	set_dulbe(t, false);
+	vh_rw_sqe(&r, NVME_NVM_READ, NS(t)->nsid, 16, 8);
+	vt_do_data(c, 1, &r, &m, len, ST(S_OK));
+}
+
 enum { N = DUT_MEM | DUT_REGS | DUT_NS };
 const struct vtest tests_io[] = {
 	{ "IO-01", N, "B-IO-1", write_read, "what is written is read", "random" },
@@ -416,5 +479,7 @@ const struct vtest tests_io[] = {
 	{ "IO-18", N | DUT_DSM, "B-IO-2 B-IO-6", dsm_edges, "Dataset Management: a range too far, and hints", "negative" },
 	{ "IO-19", N | DUT_COPY, "B-IO-2 B-IO-7", copy_edges, "Copy: a destination too far, a range too long", "negative" },
 	{ "IO-20", N, "B-IO-2", verify, "Verify", "negative" },
+	{ "IO-21", N | DUT_WU, "B-IO-11", uncorrectable, "Write Uncorrectable: an error until it is written", "negative" },
+	{ "IO-22", N | DUT_DSM, "B-IO-12", unwritten, "Error Recovery, DULBE: deallocated blocks are an error where the host asks for it", "negative" },
 	{ .id = NULL }
 };

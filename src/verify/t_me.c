@@ -3,7 +3,7 @@
  */
 #include "verify/test.h"
 
-enum { S_WRITE_FAULT = 0x280, S_UNREAD = 0x281, FROM = 64, BLOCKS = 32, BAD = FROM + 13, BADS = 2, OLD = 1, NEW = 2 };
+enum { S_WRITE_FAULT = 0x280, FROM = 64, BLOCKS = 32, BAD = FROM + 13, BADS = 2, OLD = 1, NEW = 2 };
 static const struct dut_media unreadable = { BAD, BADS, .read = true }, unwritable = { BAD, BADS, .change = true },
 			      torn = { BAD, BADS, .change = true, .half = true };
 
@@ -285,7 +285,7 @@ static void copy_there(struct vt *t)
 }
 static void deallocate(struct vt *t)
 {
-	vh_dsm(one(t), 1, ns(t)->nsid, (struct vspan[]){ { FROM, 4 }, { BAD - 2, 8 } }, 2, ST(S_OK, S_WRITE_FAULT));
+	vh_dsm(one(t), 1, ns(t)->nsid, (struct vspan[]){ { 4200, 4 }, { FROM, BLOCKS } }, 2, ST(S_OK, S_WRITE_FAULT));
 }
 
 /* What failed may have changed something: what it changed is in the log, and is called what it is (RING-21). */

@@ -144,6 +144,7 @@ static void subsystem(struct vt *t)
 			VEQ(t, vt_reg(&t->ctl[i], NVME_REG_CSTS, 4) & NVME_CSTS_RDY, NVME_CSTS_RDY, "CSTS.RDY in another subsystem than the one that was reset");
 			continue;
 		}
+		VEQ(t, vt_reg(&t->ctl[i], NVME_REG_CC, 4) & NVME_CC_EN, 0, "CC.EN of a controller whose subsystem was reset");
 		vt_port_again(&t->ctl[i]);
 		vt_reset(&t->ctl[i]);
 	}

@@ -1,6 +1,7 @@
 /* The vendor's part of a state image whose meaning we know (docs/stream.md): what a driver relies on and the standard part does not carry.
  * MC0 moves to MC1, whose own state is put back behind each test. */
 #include "verify/t_be.h"
+#include "verify/t_db.h"
 
 struct pair { struct vctl *from, *to; struct vmem image; uint32_t len; };
 enum { ONLY = 3 };
@@ -216,6 +217,22 @@ static void interrupts(struct vt *t)
 	vsv_put_back(t, p.to);
 }
 
+/* The guest goes on telling its tails and heads in memory, and nobody tells it to ring. */
+static void shadow_doorbells(struct vt *t)
+{
+	struct pair p = begin(t);
+	struct shadow s = db_begin(p.from);
+
+	db_work(&s, 1, 50);
+	halt(t, &p);
+	go_on(t, &p);
+	s.c = p.to;
+	s.db.p = p.to->mem + (s.db.iova - p.to->iova);
+	s.ei.p = p.to->mem + (s.ei.iova - p.to->iova);
+	db_work(&s, 1, 50);
+	vsv_put_back(t, p.to);
+}
+
 /* ---- what may not be taken */
 
 /* Where a record of the vendor's part begins; 0: there is none. */
@@ -290,5 +307,6 @@ const struct vtest tests_sv[] = {
 	{ "SV-05", NEED, "SCS-19 E2E-12", what_it_reads, "the error log, namespaces' identities, configuration space", NULL },
 	{ "SV-06", NEED, "SCS-14 SCS-15", refused, "other namespaces, unknown records, lengths that lie", "negative hostile" },
 	{ "SV-07", NEED, "SCS-19 E2E-12", interrupts, "the MSI-X table goes along", NULL },
+	{ "SV-08", NEED, "SCS-19 B-DB-1", shadow_doorbells, "shadow doorbells go on", NULL },
 	{ .id = NULL }
 };

@@ -26,7 +26,7 @@ enum {
 	S_OK = 0x000, S_IO = 0x001, S_IF = 0x002, S_XFER = 0x004, S_INTERNAL = 0x006, S_ABORTED = 0x007, S_SQ_GONE = 0x008, S_MISSING = 0x00a, S_NS = 0x00b,
 	S_SEQ = 0x00c, S_PRP = 0x013, S_LBA = 0x080, S_CQ = 0x100, S_QID = 0x101, S_QSIZE = 0x102, S_AER = 0x105, S_IV = 0x108, S_LOG = 0x109,
 	S_QDEL = 0x10c, S_NOSAVE = 0x10d, S_1F = 0x11f, S_37 = 0x137, S_38 = 0x138, S_39 = 0x139, S_3A = 0x13a, S_3B = 0x13b,
-	ST_END = 0xffff
+	S_UNREAD = 0x281, ST_END = 0xffff
 };
 #define ST(...) (const uint16_t[]){ __VA_ARGS__, ST_END }
 #define ST_ANY ((const uint16_t *)0)	/* the book is silent: any answer, but an answer */
@@ -36,6 +36,7 @@ struct vmem { uint8_t *p; uint64_t iova; uint32_t len; };
 
 struct vcq {
 	bool live, hold, ien;		/* hold: leave what is posted there; ien: interrupts enabled */
+	bool shadowed;			/* its head is told by memory: no doorbell (t_db.c) */
 	uint16_t qid, iv;
 	uint32_t size;			/* entries */
 	struct vmem m;
@@ -79,6 +80,9 @@ struct vns {
 	uint32_t lba;			/* bytes */
 	uint8_t nguid[16], eui64[8], uuid[16];
 	uint32_t mmc_nsid;		/* the same namespace as the MMC knows it; 0: it does not see it */
+	/* metadata: bytes per block; as Identify Namespace has them; a format with the same blocks and protection information, 16 none */
+	uint16_t ms;
+	uint8_t flbas, mc, dpc, dps, pi_lbaf;
 };
 
 struct vctl {
@@ -127,6 +131,7 @@ struct vt {
 	uint64_t caps;			/* the DUT's and what was discovered */
 	struct rng rng;
 	uint64_t seed;
+	struct { struct vctl *c; uint32_t nsid; uint64_t blocks; } sized;	/* a namespace that has another size; c NULL: none */
 	uint64_t cmd_ns, quiet_ns;	/* how long a command may take; how long to watch for what must not happen */
 	uint64_t deadline_ns;		/* of the test */
 	struct vcmd cmd[VT_CMDS];
@@ -151,6 +156,7 @@ struct vt {
 	struct model *model;		/* the shadow */
 	struct buf trace;		/* last commands of the test, for the report of a failure */
 	void *scratch;			/* of random.c */
+	struct vt_format { struct vctl *c; uint32_t nsid, cdw10; } format;	/* how a namespace is to be formatted again; c NULL: nothing to do */
 	struct { unsigned ctrl; uint32_t nsid; } sick[VT_NS];	/* media that fail on purpose */
 	unsigned sicks;
 	struct inj inj;			/* faults on purpose: nothing while vt_inject_on was not called in this test */
@@ -218,9 +224,12 @@ void vt_reset(struct vctl *);						/* both */
 void vt_port_again(struct vctl *);					/* what a function reset took: bus master, MSI-X */
 void vt_again(struct vctl *);						/* the client goes away without a word and comes back; not enabled */
 void vt_fresh(struct vt *);						/* as at the beginning of a test */
+void vt_format_put_back(struct vt *);					/* a namespace that a test formatted: as it was */
+void vt_learn_ns(struct vctl *, struct vns *);				/* again: its format has changed */
 void vt_inject_on(struct vt *);						/* rules may be put into t->inj */
 void vt_inject_off(struct vt *);					/* the runner's, after each test */
 void vt_media(struct vctl *, uint32_t nsid, const struct dut_media *);	/* NULL: healthy again; so is everything after the test */
+void vt_resize(struct vctl *, uint32_t nsid, uint64_t blocks);		/* one namespace at a time; after the test it is as it was */
 
 /* ---- queues */
 unsigned vt_cq_make(struct vctl *, unsigned qid, uint32_t size, const uint16_t *want);	/* contiguous, interrupts on, vector qid */

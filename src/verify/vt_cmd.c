@@ -257,7 +257,7 @@ static bool reap(struct vctl *c, struct vcq *q)
 		}
 		match(c, q, &e);
 	}
-	if (n)
+	if (n && !q->shadowed)
 		vt_doorbell(c, 2u * q->qid + 1, q->head);
 	return n;
 }

@@ -158,9 +158,29 @@ static void heal_media(struct vt *t)
 		t->dut->media(t->dut, t->sick[t->sicks - 1].ctrl, t->sick[t->sicks - 1].nsid, NULL);
 }
 
+void vt_resize(struct vctl *c, uint32_t nsid, uint64_t blocks)
+{
+	struct vt *t = c->t;
+	int rc = t->dut->resize ? t->dut->resize(t->dut, (unsigned)(c->dut - t->dut->ctrl), nsid, blocks) : -ENOTSUP;
+
+	if (rc)
+		vt_error(t, "the back end cannot give NSID %u of %s %llu blocks: %s", nsid, c->name, (unsigned long long)blocks, strerror(-rc));
+	for (unsigned i = 0; !t->sized.c && i < c->nss; i++)
+		if (c->ns[i].nsid == nsid)
+			t->sized.c = c, t->sized.nsid = nsid, t->sized.blocks = c->ns[i].blocks;
+}
+
+static void size_back(struct vt *t)
+{
+	if (t->sized.c)
+		t->dut->resize(t->dut, (unsigned)(t->sized.c->dut - t->dut->ctrl), t->sized.nsid, t->sized.blocks);
+	t->sized.c = NULL;
+}
+
 void vt_inject_off(struct vt *t)
 {
 	heal_media(t);
+	size_back(t);
 	if (!t->dut->inj)
 		return;
 	t->dut->inj = NULL;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "verify/model.h"
+#include "verify/pi.h"
 #include "verify/vt_in.h"
 
 enum { MEM_BYTES = 24 << 20, OTHERS_EACH = 1 << 20 };
@@ -143,6 +144,53 @@ static void ns_ids(struct vns *n, const uint8_t *p)
 	}
 }
 
+/* 8 bytes of metadata and blocks of the same size. */
+static uint8_t pi_format(const struct nvme_id_ns *id)
+{
+	for (unsigned i = 0; i <= id->nlbaf && i < 16; i++)
+		if (id->lbaf[4 * i] == 8 && !id->lbaf[4 * i + 1] && id->lbaf[4 * i + 2] == id->lbaf[4 * (id->flbas & 15) + 2])
+			return (uint8_t)i;
+	return 16;
+}
+
+static void learn_format(struct vns *n, const struct nvme_id_ns *id)
+{
+	unsigned f = id->flbas & 15;
+
+	n->blocks = le64_get(id->nsze);
+	n->lba = 1u << (id->lbaf[4 * f + 2] & 31);
+	n->ms = (uint16_t)(id->lbaf[4 * f] | id->lbaf[4 * f + 1] << 8);
+	n->flbas = id->flbas;
+	n->mc = id->mc;
+	n->dpc = id->dpc;
+	n->dps = id->dps;
+	n->pi_lbaf = pi_format(id);
+}
+
+void vt_learn_ns(struct vctl *c, struct vns *n)
+{
+	struct vmem m = vt_mem(c, VT_PAGE);
+	struct nvme_id_ns id;
+
+	identify(c, NVME_CNS_NS, n->nsid, 0, &m, ST(S_OK));
+	memcpy(&id, m.p, sizeof(id));
+	learn_format(n, &id);
+}
+
+void vt_format_put_back(struct vt *t)
+{
+	struct vt_format was = t->format;
+	struct nvme_sqe s = { .opc = NVME_OP_FORMAT, .nsid = le32_of(was.nsid), .cdw10 = le32_of(was.cdw10) };
+
+	if (!was.c)
+		return;
+	t->format.c = NULL;
+	vt_do(was.c, 0, &s, ST(S_OK));
+	for (unsigned i = 0; i < was.c->nss; i++)
+		if (was.c->ns[i].nsid == was.nsid)
+			vt_learn_ns(was.c, &was.c->ns[i]);
+}
+
 static void learn_namespaces(struct vctl *c, struct vmem *m)
 {
 	le32 list[64];
@@ -157,8 +205,7 @@ static void learn_namespaces(struct vctl *c, struct vmem *m)
 		*n = (struct vns){ .nsid = le32_get(list[i]) };
 		identify(c, NVME_CNS_NS, n->nsid, 0, m, ST(S_OK));
 		memcpy(&id, m->p, sizeof(id));
-		n->blocks = le64_get(id.nsze);
-		n->lba = 1u << (id.lbaf[4 * (id.flbas & 15) + 2] & 31);
+		learn_format(n, &id);
 		identify(c, NVME_CNS_NS_DESC, n->nsid, 0, m, ST(S_OK, S_IF));
 		ns_ids(n, m->p);
 		if (n->lba < 512 || n->lba > VT_PAGE || !n->blocks)
@@ -286,6 +333,7 @@ static uint64_t discover(struct vt *t)
 	caps |= oncs & NVME_ONCS_COPY ? DUT_COPY : 0;
 	caps |= oncs & NVME_ONCS_COMPARE ? DUT_COMPARE : 0;
 	caps |= oacs & NVME_OACS_FORMAT ? DUT_FORMAT : 0;
+	caps |= mc && mc->nss && pi_usable(&mc->ns[0]) && (mc->ns[0].dps & 7 || (caps & DUT_FORMAT && caps & DUT_DESTROY)) ? DUT_PI : 0;
 	caps |= t->mmc && le32_get(t->mmc->id.sanicap) & 7 ? DUT_SANITIZE : 0;
 	caps |= mc && mc->cap >> 36 & 1 ? DUT_NSSR : 0;
 	caps |= mc && mc->cap >> 57 & 1 ? DUT_CMB : 0;

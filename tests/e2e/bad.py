@@ -83,6 +83,8 @@ def wrong_targets(rig):
     expect(rig.b.ferry('migrate', 'vm1', '--to', rig.a.link), REFUSED, 'vm1')
     expect(rig.a.ferry('migrate', 'vm1', '--to', rig.a.link), USAGE, 'itself')
     expect(rig.a.ferry('migrate', 'vm1', '--to', 'nonsense:1'), USAGE, 'unix:/PATH or tcp:HOST:PORT')
+    expect(rig.a.ferry('migrate', 'vm1', '--to', 'tcp:127.0.0.1'), USAGE, 'tcp:127.0.0.1')
+    expect(rig.a.ferry('migrate', 'vm1', '--to', 'tcp:127.0.0.1:70000'), USAGE, '70000')
     expect(rig.a.ferry('migrate', 'vm1', '--to', 'unix:/nowhere/at.all'), REFUSED, 'at.all', 'No such file')
     rc, out, err = rig.a.ferry('migrate', 'vm1', '--to', 'unix:' + rig.b.control)
     need(rc in (FAILED, REFUSED) and out + err, 'a control socket as link:', rc, out, err)
@@ -237,6 +239,21 @@ def no_server(rig):
     s.close()
 
 
+def slow_stop(rig):
+    """Stopped while its disk is slow: what the disk has is waited for, so that no read lands in the guest's memory afterwards."""
+    with open(rig.a.ini) as f:
+        text = f.read().replace('create=yes', 'create=yes\ndelay=2s')
+    with open(rig.a.ini, 'w') as f:
+        f.write(text)
+    rig.a.start()
+    rig.a.guest = rig.proc('guest', rig.dir + '/guest.log', ['guest', '--timeout', '120s', '--control', rig.a.ctl, '--socket', rig.a.sock,
+                                                             '--memory', rig.memory] + rig.guest_args)
+    until('the guest to have written', lambda: rig.a.vm().get('writes', 0) > 0, 60)
+    rig.a.serve.signal(signal.SIGTERM)
+    need(rig.a.serve.wait() == 0, 'A ended with', rig.a.serve.p.returncode, rig.a.serve.text()[-1500:])
+    need('still running' not in rig.a.serve.text() and 'stays open' not in rig.a.serve.text(), rig.a.serve.text()[-1500:])
+
+
 FULL = '[pool small]\nkind=ram\nmax_bytes=1M\n'
 tests = [
     ('flags', flags),
@@ -250,6 +267,7 @@ tests = [
     ('journals lost', with_rig(lost)),
     ('a VM we know nothing of', with_rig(vm_unsaid)),
     ('no server of ours', with_rig(no_server)),
+    ('stopped with a slow disk', with_rig(slow_stop)),
     ('record damaged', with_rig(damaged('guests.json', 0, 'guests.json', 'damaged'))),
 ]
 

@@ -20,7 +20,7 @@ AT_TARGET = {'connect': 'connect', 'track': 'pre-copy', 'pre-copy': 'pre-copy', 
              'transfer': 'transfer', 'commit': 'commit', 'clean-up': 'done'}
 
 
-def start(rig, phase, turns, stops):
+def start(rig, phase, turns, stops, *more):
     stop_at = '%s+%d' % (phase if stops is rig.a else AT_TARGET[phase], turns)
     rig.a.start(stop_at if stops is rig.a else None)
     rig.b.start(stop_at if stops is rig.b else None)
@@ -28,7 +28,7 @@ def start(rig, phase, turns, stops):
     rig.b.vm_start(True)
     works(rig.a)
     # Converging takes a link slower than the guest.
-    client = rig.migrate(rig.a, rig.b, *(['--bandwidth', '24M'] if phase == 'converge' else []))
+    client = rig.migrate(rig.a, rig.b, *(['--bandwidth', '24M'] if phase == 'converge' else []), *more)
 
     def there():
         if stops.serve.stopped():
@@ -72,13 +72,13 @@ def client_end(client, victim, owner, rig):
     need(code not in (1, 5) or not moved, 'migrate says', code, 'and the guest runs at', owner.name)
 
 
-def later_move(rig, owner):
+def later_move(rig, owner, *more):
     to = other(rig, owner)
     if to.guest.running():
         until('the guest at %s waits' % to.name, lambda: to.guest_listens())
     if not to.guest.running():
         to.vm_start(True)
-    c = rig.migrate(owner, to)
+    c = rig.migrate(owner, to, *more)
     need(c.wait(90) == 0, 'the later move ended with', c.p.returncode, c.text()[-1500:])
     need(owner.guest.wait() == 0, 'the guest that moved away ended with', owner.guest.p.returncode, owner.guest.text())
     need(settled(rig) is to, 'it is elsewhere than moved to')
@@ -86,21 +86,24 @@ def later_move(rig, owner):
     return to
 
 
-def case(phase, victim, i):
-    rig = Rig(rate='48M' if phase == 'converge' else '16M')
+def case(phase, victim, i, make=Rig, also=lambda rig, owner: None, more=()):
+    """make: the rig; also: called whenever one side is the owner; more: for `ferry migrate`."""
+    rig = make(rate='48M' if phase == 'converge' else '16M')
     # The target is killed where the source is in the phase, and where it is itself, in turns.
     stopped = rig.b if victim == 'target' and i % 2 else rig.a
     try:
-        client = start(rig, phase, TURNS[i], stopped)
+        client = start(rig, phase, TURNS[i], stopped, *more)
         for dead in murder(rig, victim, client, stopped):
             dead.start()
         owner = settled(rig)
         client_end(client, victim, owner, rig)
         works(owner)
+        also(rig, owner)
         gone = other(rig, owner)
         if owner is rig.b:  # its old process has no purpose any more
             need(gone.guest.wait() == 0, 'the old guest process ended with', gone.guest.p.returncode)
-        end = later_move(rig, owner)
+        end = later_move(rig, owner, *more)
+        also(rig, end)
         v = verdict(end)
         if victim in ('client', 'ctrl-c') or (victim == 'target' and owner is rig.a):
             need(v['resets'] == 0, 'no controller of the guest died, and it saw', v['resets'], 'resets')
@@ -131,4 +134,5 @@ def main():
     run_tests(tests, int(os.environ.get('FERRY_E2E_JOBS', '4')))
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -406,6 +406,9 @@ PROVOKED = {
     'BA-31': {'DBL_ABSENT', 'DBL_RANGE'},
     'E2E-07': {'DBL_SAME'}, 'E2E-08': {'DBL_SAME'}, 'E2E-10': {'DBL_SAME'},
 }
+# Random sequences with a host's faults in them may break any of a host's rules, or none.
+FAULTY = ('RN-04', 'RN-05')
+OF_HOSTS = {'DBL_RANGE', 'DBL_ABSENT', 'DBL_SAME', 'DBL_DISABLED', 'SQ_OVER', 'CQ_HEAD_OVER', 'CID_REUSE'}
 # Whole moves and random sequences take minutes through a monitor: FERRY_E2E=full has them.
 LONG = ('E2E', 'RN')
 GROUPS = 'BA,IO,MP,ID,CQ,FT,TS,TM,TR,SU,RS,MR,ST,LA,RE,XS' + (',' + ','.join(LONG) if os.environ.get('FERRY_E2E') == 'full' else '')
@@ -426,12 +429,12 @@ def findings(record, tests):
 
 def judge_findings(record, tests):
     found = findings(record, tests)
-    surprise = {k: v[0] for k, v in found.items() if k[1] not in PROVOKED.get(k[0], ())}
+    surprise = {k: v[0] for k, v in found.items() if k[1] not in PROVOKED.get(k[0], ()) and not (k[0] in FAULTY and k[1] in OF_HOSTS)}
     need(not surprise, 'found, and provoked by nobody:', surprise)
     ran = {t['id'] for t in tests if t['verdict'] == 'PASS'}
     missed = [(i, r) for i in ran for r in PROVOKED.get(i, ()) if (i, r) not in found]
     need(not missed, 'provoked, and not found:', missed)
-    need(any(i in ran for i in PROVOKED), 'no test that provokes anything ran')
+    return any(i in ran for i in PROVOKED)
 
 
 def run_suite(sockets, report, *choose):
@@ -442,7 +445,7 @@ def run_suite(sockets, report, *choose):
         return json.load(f)['tests']
 
 
-def suite_through(*more):
+def suite_through(*more, groups=GROUPS):
     """The conformance suite through the monitor, management and guests' controllers in one: nothing is found but what tests provoke.
 
     Its verdicts are not this test's business, except that nothing breaks: some tests bound what happens in a time, or between two sockets, and
@@ -458,15 +461,18 @@ def suite_through(*more):
         until('the server to listen', lambda: all(os.path.exists(s) for s in sockets))
         # The suite polls, and uses the memory of an Identify again before anybody else can read it: so the monitor is told who is who.
         m = Monitor(rig, [('%s/m%d.sock' % (d, i), s) for i, s in enumerate(sockets)], '--quiet', '--cntlid', '1,2,3,4', *more)
-        tests = run_suite(['%s/m%d.sock' % (d, i) for i in range(4)], d + '/r.json', '--group', GROUPS)
+        tests = run_suite(['%s/m%d.sock' % (d, i) for i in range(4)], d + '/r.json', '--group', groups)
         bad = [(t['id'], t['verdict'], t['why']) for t in tests if t['verdict'] not in ('PASS', 'SKIP')]
         need(not any(v == 'ERROR' for _, v, _ in bad) and len(bad) < 5, 'broken by standing between:', bad)
         stats = m.end(clean=False)
         whole(m, stats)
-        judge_findings(m.record, tests)
-        need(stats['lent'] > stats['commands'] / 2 if '--guard' in more else True, 'what commands lend was not looked at:', stats)
-        print('# %d tests, %d commands seen, %d violations, all provoked; unjudged %d; lent %d, unsure %d; late: %s' % (
-            len(tests), stats['commands'], stats['violations'], stats['unjudged'], stats['lent'], stats['lent_unsure'], [b[0] for b in bad]), flush=True)
+        need(judge_findings(m.record, tests) or groups != GROUPS, 'no test that provokes anything ran')
+        need(stats['lent'] > stats['commands'] / 2 or '--guard' not in more, 'what commands lend was not looked at:', stats)
+        # Not finding anything says little unless there was something to judge.
+        need(stats['reports'] > 10 and stats['states'] > 10, 'reports of memory and states that were judged', stats)
+        print('# %d tests, %d commands seen, %d violations, all provoked; reports %d, states %d; unjudged %d; lent %d, unsure %d; late: %s' % (
+            len(tests), stats['commands'], stats['violations'], stats['reports'], stats['states'], stats['unjudged'], stats['lent'],
+            stats['lent_unsure'], [b[0] for b in bad]), flush=True)
         serve.signal(signal.SIGTERM)
         need(serve.wait() == 0, 'the server ended badly')
     finally:
@@ -489,6 +495,8 @@ TESTS = [
     ('stopped in the middle', stopped_in_the_middle),
     ('the suite, shared mode', lambda: suite_through('--guard', 'all')),
     ('the suite, message mode', lambda: suite_through('--message-mode', '--shared', '0')),
+    # Without data queues, whose memory our management controller wants mapped: so what it says comes by message too, and is judged as it comes.
+    ('memory and states, message mode throughout', lambda: suite_through('--message-mode', groups='TM,TR,MR,ST')),
 ]
 
 if __name__ == '__main__':

@@ -15,14 +15,19 @@
  * requests either may come first. That is what real disks do, and what a log written too early betrays. */
 struct keep { struct blk blk; struct node *node; struct list queue; };
 
+static bool has_lock(const struct node *n) { return !n->lock || (*n->lock == n && !n->unlocking); }
+
 static int keep_submit(struct blk *b, struct blk_io *io)
 {
 	struct keep *k = (struct keep *)b;
 
 	if (k->node->dead)
 		return -EIO;
+	if (!has_lock(k->node))
+		return -EBUSY;
 	if (!k->node->cfg->delay_max_ns)
 		return blk_submit(b->below, io);
+	k->node->io_out++;
 	io->priv[0] = sim_now_ns(k->node->world) + sim_rand(k->node->world, k->node->cfg->delay_max_ns);
 	list_push(&k->queue, &io->link);
 	return 0;
@@ -46,6 +51,8 @@ static int keep_poll(struct blk *b)
 		struct blk_io *io = LIST_ENTRY(it, struct blk_io, link);
 		int rc = k->node->dead ? -EIO : blk_submit(b->below, io);
 
+		k->node->io_out--;
+		k->node->trespassed |= !k->node->dead && k->node->lock && *k->node->lock != k->node;
 		io->done(io, rc == BLK_DONE ? 0 : rc);
 	}
 	return n;
@@ -314,6 +321,29 @@ static int site_place(void *ctx, const char *guest, bool make_ns, const struct m
 	describe(n, g);
 	return 0;
 }
+static int lock_give(struct node *n)
+{
+	if (!n->lock || *n->lock != n)
+		return 0;
+	n->unlocking = true;
+	if (n->io_out)
+		return -EAGAIN;
+	n->unlocking = false;
+	*n->lock = NULL;
+	sim_trace(n->world, "%s gives the storage up", n->name);
+	return 0;
+}
+static int lock_take(struct node *n)
+{
+	if (n->lock && *n->lock && *n->lock != n)
+		return -EBUSY;
+	n->unlocking = false;
+	if (n->lock && !*n->lock)
+		sim_trace(n->world, "%s takes the storage", n->name);
+	if (n->lock)
+		*n->lock = n;
+	return 0;
+}
 static void site_unplace(void *ctx, const char *guest)
 {
 	struct node *n = ctx;
@@ -321,6 +351,8 @@ static void site_unplace(void *ctx, const char *guest)
 	(void)guest;
 	mc_retire(n);
 	guest_end(n);
+	CHECK(!n->lock || *n->lock != n || !n->io_out);
+	lock_give(n);
 }
 static void site_gone(void *ctx, const char *guest)
 {
@@ -342,6 +374,16 @@ static int site_touch(void *ctx, const char *guest, enum move_touch what, struct
 {
 	(void)guest;
 	return vmm_touch(ctx, what, e);
+}
+static int site_lock(void *ctx, const char *guest, bool take, struct err *e)
+{
+	struct node *n = ctx;
+	int rc;
+
+	if (!sim_node_up(n->world, n->name))	/* it is dead already, and only does not know it yet */
+		return err_set(e, -EIO, "server %s is dead", n->name);
+	rc = take ? lock_take(n) : lock_give(n);
+	return rc == -EBUSY ? err_set(e, rc, "somebody else has the storage of guest '%s' locked", guest) : rc;
 }
 static struct journal *site_journal(void *ctx, const char *guest)
 {
@@ -384,7 +426,7 @@ void node_init(struct node *n, struct sim *w, const char *name, const struct sim
 	n->vm.ops = cfg->streams ? &sim_vmm_ops : &sim_vm_ops;
 	n->guest_port.port.ops = &sim_port_ops;
 	n->site = (struct move_site){ .ctx = n, .find = site_find, .place = site_place, .unplace = site_unplace, .gone = site_gone, .hold = site_hold, .touch = site_touch,
-				      .journal = site_journal, .event = site_event };
+				      .lock = site_lock, .journal = site_journal, .event = site_event };
 }
 
 void node_first_start(struct node *n)
@@ -410,8 +452,9 @@ void node_first_start(struct node *n)
 	node_start(n);
 }
 
-void node_share(struct node *n, const struct node *with)
+void node_share(struct node *n, const struct node *with, struct node **lock)
 {
+	n->lock = lock;
 	for (unsigned i = 0; i < SIM_NS_MAX; i++) {
 		n->disk[i] = with->disk[i];
 		n->disk[i].borrowed = true;
@@ -431,6 +474,10 @@ static void start_by_journal(struct node *n)
 		guest_end(n);
 		return;
 	}
+	/* A session that the crash cut off may still have it locked for a moment. */
+	n->wants_lock = n->journal.own == OWN_OWNER && lock_take(n);
+	if (n->wants_lock)
+		return;
 	mc_make(n);
 	if (n->journal.own == OWN_HANDED) {
 		nvme_ctrl_set_online(n->mc, false);
@@ -480,6 +527,9 @@ void node_crash(struct node *n)
 	sim_node_crash(n->world, n->name);
 	n->dead = true;
 	n->up = false;
+	if (n->lock && *n->lock == n)
+		*n->lock = NULL;
+	n->unlocking = n->wants_lock = false;
 	port_die(&n->guest_port);
 	port_die(&n->mmc_port);
 	move_out_free(n->out);
@@ -555,6 +605,10 @@ static bool poll_moves(struct node *n)
 			n->recovering = true;
 		}
 		return true;
+	}
+	if (n->wants_lock) {
+		start_by_journal(n);
+		busy = !n->wants_lock;
 	}
 	if (c) {
 		move_in_accept(n->in, c);

@@ -43,6 +43,10 @@ struct node {
 	struct env *env;
 	bool up, dead;			/* dead: being torn down after a crash, its disks take nothing any more */
 	struct sim_disk disk[SIM_NS_MAX];
+	struct node **lock;		/* shared storage: who has it locked. NULL: it is not shared */
+	bool unlocking, wants_lock;	/* giving it up as soon as no request is out; owner, and somebody else has it */
+	unsigned io_out;		/* requests that the disks have not done yet */
+	bool trespassed;		/* something was done to the disks without the lock */
 	unsigned crashes;
 	struct inj *inj;		/* faults when a move from here enters a phase; NULL: none */
 	uint16_t number;		/* of this node, for its rules */
@@ -79,7 +83,7 @@ struct node {
 };
 
 void node_init(struct node *, struct sim *, const char *name, const struct sim_cfg *);
-void node_share(struct node *, const struct node *with);
+void node_share(struct node *, const struct node *with, struct node **lock);
 void node_fini(struct node *);
 void node_first_start(struct node *);	/* makes the namespaces and the guest: this is where it begins */
 void node_start(struct node *);		/* first, or after a crash: as `ferry serve` does, by the journal */

@@ -6,7 +6,8 @@
  *   ferry-sim --phases              every fault at the entry of every phase, one at a time
  *   ferry-sim --expect-violation    succeeds only if a violation is found (builds with -Dbreak=...)
  *
- * Checked at every step: at most one server's controller may run and at most one guest runs (rule 1). At the end: one owner, its
+ * Checked at every step: at most one server's controller may run and at most one guest runs (rule 1), and where both reach one storage only
+ * who has its lock touches it. At the end: one owner, its
  * guest runs, every block it ever wrote reads as it must (rules 2, 3, 6), a failed move left nothing behind (rule 4), and the
  * end came within a bounded number of steps. Every sixteenth seed is run twice: the hashes must agree (rule 7).
  */
@@ -31,6 +32,7 @@ struct scenario {
 	struct sim *world;
 	struct sim_cfg cfg;
 	struct node node[2];
+	struct node *locked;	/* cfg.shared: who has the storage */
 	struct move_plan plan;
 	unsigned moves_wanted, moves_done, moves_failed;
 	struct { uint64_t at_step; enum fault_kind kind; } fault[FAULTS_MAX];
@@ -228,6 +230,14 @@ static void check_one_owner(struct scenario *s)
 		violate(s, "rule 1: the controller runs on both servers");
 	if (node_runs_guest(&s->node[0]) && node_runs_guest(&s->node[1]))
 		violate(s, "rule 1: the guest runs on both servers");
+	for (unsigned i = 0; i < 2 && s->cfg.shared; i++) {
+		struct node *n = &s->node[i];
+
+		if (n->trespassed)
+			violate(s, "rule 1: %s touched the storage without having its lock", n->name);
+		if (n->journal.own == OWN_OWNER && node_runs_ctrl(n) && s->locked != n)
+			violate(s, "rule 1: %s runs the controller without the lock of its storage", n->name);
+	}
 }
 
 /* Where nothing goes wrong, nothing may fail: a manager that catches its device's mistakes must not hide them from us. A log
@@ -367,9 +377,11 @@ static bool run(struct scenario *s, uint64_t seed, bool verbose)
 		s->node[i].inj = phase_faults;
 		s->node[i].number = (uint16_t)i;
 	}
+	if (s->cfg.shared)
+		s->node[0].lock = &s->locked;
 	node_first_start(&s->node[0]);
 	if (s->cfg.shared)
-		node_share(&s->node[1], &s->node[0]);
+		node_share(&s->node[1], &s->node[0], &s->locked);
 	node_start(&s->node[1]);
 	for (s->step = 0; s->step < STEPS_MAX && !s->violation[0]; s->step++) {
 		faults_now(s);

@@ -15,7 +15,9 @@
 #include "cmd/proc.h"
 #include "cmd/rpc_client.h"
 #include "env/linux/loop.h"
+#include "migrate/frame.h"
 #include "migrate/journal.h"
+#include "migrate/link.h"
 #include "spec/nvme.h"
 
 struct rig {
@@ -327,6 +329,96 @@ TEST(hostile_raw_commands)
 	EXPECT_EQ(ferry(&r, (char *[]){ "resolve", "g", "--runs", "here", "--force", "--control", r.control, NULL }), EXIT_FERRY_REFUSED);
 	EXPECT_EQ(ferry(&r, (char *[]){ "status", "--control", "/nowhere", NULL }), EXIT_FERRY_UNREACHABLE);
 	EXPECT_EQ(ferry(&r, (char *[]){ "status", "--nothing", NULL }), EXIT_FERRY_USAGE);
+	down(&r);
+	rig_fini(&r);
+}
+
+static void send_frame(struct loop *loop, struct link *l, uint16_t type, const void *p, size_t len)
+{
+	struct iovec v = { (void *)p, len };
+
+	EXPECT_EQ(link_send(l, type, &v, 1), 0);
+	while (link_poll(l) || link_backlog(l))
+		loop_wait(loop, 0);
+}
+
+static uint16_t next_answer(struct loop *loop, struct env *env, struct link *l)
+{
+	uint64_t until = env_now_ns(env) + 60 * NS_PER_S;
+	struct link_msg m;
+	int rc;
+
+	while ((rc = link_recv(l, &m)) == 0 || (rc == 1 && m.type == FRAME_ALIVE))
+		if (env_now_ns(env) < until)
+			loop_wait(loop, env_now_ns(env) + NS_PER_S);
+		else
+			fail_msg("no answer on the link");
+	EXPECT_EQ(rc, 1);
+	return m.type;
+}
+
+static void hello_of(uint8_t *out, const char *name)
+{
+	static const uint8_t uuid[16] = FERRY_STATE_UUID;
+	struct frame_hello h = { .version = le32_of(FRAME_VERSION), .ns_count = le16_of(1), .epoch = le64_of(2), .move = { 7 } };
+	struct frame_ns n = { .guest_nsid = le32_of(1), .block_bytes = le32_of(4096), .blocks = le64_of(16) };
+
+	strcpy((char *)h.guest, name);
+	strcpy((char *)h.here, "unix:/here");
+	memcpy(h.state_uuid, uuid, sizeof(uuid));
+	memcpy(out, &h, sizeof(h));
+	memcpy(out + sizeof(h), &n, sizeof(n));
+}
+
+static bool comes(struct rig *r, const char *name)
+{
+	char param[64];
+	struct rpc_peer *p = rpc_peer_open(r->control, &r->err);
+	json_object *res = NULL;
+	bool yes;
+
+	EXPECT(p != NULL);
+	snprintf(param, sizeof(param), "{\"guest\":\"%s\"}", name);
+	yes = !rpc_peer_call(p, "status", json_tokener_parse(param), &res, &r->err) && !strcmp(json_str(guest(res), "own"), "reserved");
+	json_object_put(res);
+	rpc_peer_close(p);
+	return yes;
+}
+
+/* Questions about more guests than a server has rows for. They leave nothing: neither a file each, nor a table that is full when a guest
+ * comes. */
+TEST(questions_about_strangers_leave_nothing)
+{
+	struct frame_commit q = { .epoch = le64_of(2) };
+	uint8_t hello[sizeof(struct frame_hello) + sizeof(struct frame_ns)];
+	char addr[64], path[128];
+	struct loop *loop;
+	struct link *l;
+	struct env *env;
+	struct rig r;
+
+	rig_init(&r);
+	up(&r);
+	loop = loop_new(&r.err);
+	env = env_linux_new(loop, NULL, &r.err);
+	snprintf(addr, sizeof(addr), "unix:%s/run/link.sock", r.dir);
+	l = link_new(env, env_connect(env, addr, &r.err));
+	for (int i = 0; i < 300; i++) {
+		q.move[0] = (uint8_t)i;
+		snprintf((char *)q.guest, sizeof(q.guest), "stranger%d", i);
+		send_frame(loop, l, FRAME_ASK, &q, sizeof(q));
+		EXPECT_EQ(next_answer(loop, env, l), FRAME_LATER);
+	}
+	snprintf(path, sizeof(path), "%s/state/guest-stranger1.journal", r.dir);
+	EXPECT(access(path, F_OK));
+	hello_of(hello, "new");
+	send_frame(loop, l, FRAME_HELLO, hello, sizeof(hello));
+	for (int i = 0; i < 3000 && !comes(&r, "new"); i++)
+		usleep(10000); /* waits for the server, not for a time */
+	EXPECT(comes(&r, "new"));
+	link_free(l);
+	env_linux_free(env);
+	loop_free(loop);
 	down(&r);
 	rig_fini(&r);
 }

@@ -640,3 +640,65 @@ TEST(dma_from_done)
 	EXPECT_EQ(done_of[0].n, 201);
 	EXPECT_EQ(vuser_server_counters(r->s)->dma_writes, 201);
 }
+
+/* ---- very many maps */
+
+enum { MANY = 3000, MORE = 9000 };
+static void map_many(struct vrig *r, int fd, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		EXPECT_OK(ask_fds(r, 2, map_msg(3, 0, (uint64_t)i * 0x2000, 0x1000), &fd, 1), 0);
+	EXPECT_EQ(r->f.d.gmem.count, n);
+}
+
+/* One poll takes a part of them away, says that there is more to do, and commands behind it wait for the rest. */
+TEST(unmap_all_of_very_many_goes_in_parts)
+{
+	VRIG(r);
+	int fd = memory(0x1000);
+	unsigned polls = 0;
+
+	map_many(r, fd, MANY);
+	say(r, 3, 0, unmap_msg(2, 0, 0), NULL, 0);
+	say(r, 4, 0, B(u32(16), u32(0), u32(0), u32(0)), NULL, 0);
+	for (; r->f.d.gmem.count && polls < MANY; polls++) {
+		unsigned before = r->f.d.gmem.count;
+
+		EXPECT(vuser_server_poll(r->s));
+		EXPECT(r->f.d.gmem.count < before && before - r->f.d.gmem.count <= MANY / 2);
+	}
+	EXPECT(polls > 1);
+	EXPECT_EQ(hear(r)->cmd, 3);
+	EXPECT_EQ(hear(r)->cmd, 4);
+	map_many(r, fd, MANY);	/* and a client that goes away */
+	close(r->fd);
+	r->fd = -1;
+	for (polls = 0; r->f.d.gmem.count && polls < MANY; polls++)
+		EXPECT(vuser_server_poll(r->s));
+	EXPECT(polls > 1);
+	r->fd = vrig_dial(r);
+	vrig_version(r);
+	map_many(r, fd, MANY);	/* and a server that ends: VRIG finds no descriptor left over, the sanitizer no memory */
+	close(fd);
+}
+
+/* A DMA_MAP among very many others is more work than a message: one poll takes fewer of them. */
+TEST(one_poll_maps_less_the_more_there_are)
+{
+	VRIG(r);
+	int fd = memory(0x1000);
+	unsigned most = 0;
+
+	map_many(r, fd, MORE);
+	for (unsigned i = 0; i < 200; i++)
+		say(r, 2, 0, map_msg(3, 0, (uint64_t)(MORE + i) * 0x2000, 0x1000), &fd, 1);
+	for (unsigned i = 0; i < 1000 && r->f.d.gmem.count < MORE + 200; i++) {
+		unsigned before = r->f.d.gmem.count;
+
+		EXPECT(vuser_server_poll(r->s));
+		most = MAX(most, r->f.d.gmem.count - before);
+	}
+	EXPECT_EQ(r->f.d.gmem.count, MORE + 200);
+	EXPECT(most < 200);
+	close(fd);
+}

@@ -233,6 +233,32 @@ TEST(one_poll_does_a_bounded_amount)
 	EXPECT(polls > 32);
 }
 
+/* A medium that has to write its zeroes: one command may name 32 MiB of them here, and 256 MiB with larger blocks. */
+TEST(one_poll_writes_a_bounded_amount_of_zeroes)
+{
+	RIG(r, .queues = 1, .blocks = 65536, .wrap = tap_wrap);
+	struct hm_ring q = hm_ring_of(&r, r.mmc, r.mc, 16);
+	struct nvme_lbamq e;
+	struct nvme_cqe c = { 0 };
+	unsigned polls = 0;
+	uint16_t cid;
+
+	EXPECT_STATUS(hm_log(&r, &q, 1), NVME_SUCCESS);
+	hm_must(&q);
+	cid = rig_submit(&r, r.mc, 1, rig_rw(NVME_NVM_WRITE_ZEROES, 1, 1, 65535));
+	for (tap->bytes = 0; !rig_try(&r, r.mc, 1, cid, &c) && polls < 1000; polls++) {
+		EXPECT(tap->bytes <= 2 * NVME_WORK_MAX);
+		tap->bytes = 0;
+		rig_poll(&r);
+	}
+	EXPECT_STATUS(c, NVME_SUCCESS);
+	EXPECT(polls >= 4);
+	e = hm_must(&q);	/* one entry for all of it */
+	EXPECT_EQ(le64_get(e.slba), 1);
+	EXPECT_EQ(le32_get(e.nlb0) + 1, 65535);
+	EXPECT(hm_empty(&q));
+}
+
 /* A drain finds the commands that wait for the next poll. */
 TEST(suspend_waits_for_work_that_was_put_off)
 {

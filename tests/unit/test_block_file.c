@@ -447,6 +447,158 @@ TEST(file_made_to_fit)
 	rig_close(&r);
 }
 
+/* ---- a file that is handed over ---- */
+
+static int hold(struct rig *r, struct blk *b, bool on, struct err *e)
+{
+	int rc;
+
+	e->text[0] = 0;
+	while ((rc = blk_hold(b, on, e)) == -EAGAIN)
+		rig_turn(r);
+	return rc;
+}
+
+/* Two servers pass a file on: at no time both have it, and who does not have it does not touch it. */
+TEST(file_is_handed_over_and_back)
+{
+	static const bool blocking[] = { false, true };
+	uint8_t *buf = memset(pages(4096), 0x5c, 4096);
+	struct rig r, s;
+	struct err e;
+
+	for (unsigned i = 0; i < ARRAY_LEN(blocking); i++) {
+		plain_file(&r, 1 << 20);
+		s = r;
+		r.b = need(open_file(&r, &(struct blk_file_cfg){ .blocking = blocking[i], .direct = true }, &e), &e);
+		s.b = need(open_file(&s, &(struct blk_file_cfg){ .blocking = blocking[i], .direct = true, .lock = BLK_FILE_THEIRS }, &e), &e);
+		EXPECT(s.b->away && !r.b->away);
+		EXPECT_EQ(rw(&s, BLK_READ, 0, 1, buf), -EBUSY);
+		EXPECT_EQ(hold(&s, s.b, true, &e), -EBUSY);
+		EXPECT(strstr(e.text, "two writers"));
+		EXPECT_EQ(rw(&r, BLK_WRITE, 7, 1, buf), 0);
+		EXPECT_EQ(hold(&r, r.b, false, &e), 0);
+		EXPECT_EQ(hold(&r, r.b, false, &e), 0); /* done already */
+		EXPECT(r.b->away);
+		EXPECT_EQ(rw(&r, BLK_WRITE, 7, 1, buf), -EBUSY);
+		EXPECT_EQ(range(&r, BLK_FLUSH, 0, 0, false), -EBUSY);
+		EXPECT_EQ(range(&r, BLK_DEALLOC, 0, 8, false), -EBUSY);
+		EXPECT_EQ(r.b->ops->resize(r.b, 10), -EBUSY);
+		EXPECT_EQ(hold(&s, s.b, true, &e), 0);
+		EXPECT_EQ(rw(&s, BLK_READ, 7, 1, memset(buf, 0, 4096)), 0);
+		EXPECT_EQ(buf[0], 0x5c);
+		EXPECT_EQ(hold(&r, r.b, true, &e), -EBUSY);
+		EXPECT_EQ(hold(&s, s.b, false, &e), 0); /* nothing was written: nothing to wait for */
+		EXPECT_EQ(hold(&r, r.b, true, &e), 0);
+		EXPECT_EQ(rw(&r, BLK_WRITE, 7, 1, buf), 0);
+		blk_close(s.b);
+		blk_close(r.b);
+		rig_clean(&r);
+	}
+	munmap(buf, 4096);
+}
+
+/* What is under way is waited for; who thinks better of it meanwhile still has the file. */
+TEST(file_is_given_up_when_the_last_request_is_done)
+{
+	uint8_t *buf = memset(pages(4096), 0x5c, 4096);
+	struct wait w = { 0 };
+	struct rig r;
+	struct iovec v = { buf, 4096 };
+	struct blk_io io = { .op = BLK_WRITE, .lba = 3, .nlb = 1, .iov = &v, .iovcnt = 1, .done = io_done, .ctx = &w };
+	struct err e;
+
+	plain_file(&r, 1 << 20);
+	r.b = need(open_file(&r, &(struct blk_file_cfg){ 0 }, &e), &e);
+	EXPECT_EQ(blk_submit(r.b, &io), 0);
+	EXPECT_EQ(blk_hold(r.b, false, &e), -EAGAIN);
+	EXPECT(!w.done);
+	EXPECT_EQ(rw(&r, BLK_READ, 0, 1, buf), -EBUSY); /* nothing new */
+	EXPECT(!open_file(&r, &(struct blk_file_cfg){ 0 }, &e)); /* the lock is still there */
+	EXPECT_EQ(blk_hold(r.b, true, &e), 0);
+	while (!w.done)
+		rig_turn(&r);
+	EXPECT_EQ(w.rc, 0);
+	EXPECT_EQ(rw(&r, BLK_READ, 3, 1, buf), 0);
+	EXPECT(!open_file(&r, &(struct blk_file_cfg){ 0 }, &e));
+	/* The same when it waits for its own sync, and when it is closed in the middle of that. */
+	EXPECT_EQ(blk_hold(r.b, false, &e), -EAGAIN);
+	EXPECT_EQ(blk_hold(r.b, true, &e), 0);
+	EXPECT_EQ(rw(&r, BLK_WRITE, 3, 1, buf), 0);
+	EXPECT_EQ(hold(&r, r.b, false, &e), 0);
+	EXPECT_EQ(hold(&r, r.b, true, &e), 0);
+	EXPECT_EQ(rw(&r, BLK_WRITE, 3, 1, buf), 0);
+	EXPECT_EQ(blk_hold(r.b, false, &e), -EAGAIN);
+	blk_close(r.b);
+	r.b = need(open_file(&r, &(struct blk_file_cfg){ .patience_ms = 60000 }, &e), &e);
+	blk_close(r.b);
+	rig_clean(&r);
+	munmap(buf, 4096);
+}
+
+/* What a killed server had under way past the cache still has its descriptor, when the one through the cache is closed already. Nobody else
+ * may have the file then, and whoever tries leaves nothing locked behind. */
+TEST(file_is_in_use_until_both_descriptors_are_done)
+{
+	struct flock rest = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)1 << 62 };
+	struct rig r, s;
+	struct err e;
+	int fd;
+
+	plain_file(&r, 1 << 20);
+	s = r;
+	r.b = need(open_file(&r, &(struct blk_file_cfg){ .direct = true, .lock = BLK_FILE_AWAY }, &e), &e);
+	fd = open(r.path, O_RDWR);
+	EXPECT(fd >= 0 && !fcntl(fd, F_OFD_SETLK, &rest));
+	EXPECT_EQ(hold(&r, r.b, true, &e), -EBUSY);
+	EXPECT(!open_file(&s, &(struct blk_file_cfg){ .direct = true }, &e));
+	EXPECT(!open_file(&s, &(struct blk_file_cfg){ 0 }, &e));
+	blk_close(need(open_file(&s, &(struct blk_file_cfg){ .lock = BLK_FILE_THEIRS }, &e), &e));
+	rest.l_type = F_UNLCK;
+	EXPECT(!fcntl(fd, F_OFD_SETLK, &rest));
+	blk_close(need(open_file(&s, &(struct blk_file_cfg){ .direct = true }, &e), &e));
+	EXPECT_EQ(hold(&r, r.b, true, &e), 0);
+	EXPECT(fcntl(fd, F_OFD_SETLK, &(struct flock){ .l_type = F_WRLCK, .l_start = (off_t)1 << 62 }) && errno == EAGAIN);
+	close(fd);
+	blk_close(r.b);
+	rig_clean(&r);
+}
+
+/* Its lock is the proof that a file is the one that the other server uses. And it may be another one when it is taken. */
+TEST(file_that_nobody_uses_is_not_theirs)
+{
+	struct rig r, s;
+	struct err e;
+
+	plain_file(&r, 1 << 20);
+	s = r;
+	EXPECT(!open_file(&r, &(struct blk_file_cfg){ .lock = BLK_FILE_THEIRS }, &e));
+	EXPECT(strstr(e.text, "nobody has locked"));
+	r.b = need(open_file(&r, &(struct blk_file_cfg){ .lock = BLK_FILE_AWAY }, &e), &e);
+	EXPECT(!open_file(&s, &(struct blk_file_cfg){ .lock = BLK_FILE_THEIRS }, &e)); /* open is not locked */
+	EXPECT(!truncate(r.path, 1 << 19));
+	EXPECT_EQ(hold(&r, r.b, true, &e), -EINVAL);
+	EXPECT(strstr(e.text, "shorter"));
+	s.b = need(open_file(&s, &(struct blk_file_cfg){ 0 }, &e), &e); /* it did not keep the lock */
+	blk_close(s.b);
+	EXPECT(!truncate(r.path, 1 << 20));
+	EXPECT_EQ(hold(&r, r.b, true, &e), 0);
+	blk_close(r.b);
+	rig_clean(&r);
+}
+
+/* Memory has no lock: it cannot be given up, through whatever wrapper. */
+TEST(memory_is_not_handed_over)
+{
+	struct rig r = { .bs = 4096 };
+	struct err e;
+
+	r.b = make_tower(&r);
+	EXPECT_EQ(blk_hold(r.b, false, &e), -ENOTSUP);
+	EXPECT_EQ(range(&r, BLK_FLUSH, 0, 0, false), 0);
+	rig_close(&r);
+}
+
 /* A block device is somebody else's to resize: we take what it has got, and no more. */
 TEST(file_on_a_device_takes_what_is_there)
 {

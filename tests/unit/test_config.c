@@ -108,6 +108,33 @@ TEST(what_belongs_together_is_judged)
 }
 
 /* Names become file names and socket names. */
+/* None of these did what was written, and none said so. */
+TEST(what_would_be_taken_for_something_else)
+{
+	EXPECT_EQ(parse("[server]\n  run_dir=/run/f\n\tstate_dir=/var/f\n  name=a\n[guest g]\n  arrives=yes\n  machine=pc\n  boot=yes\n"), 0);
+	EXPECT_STR(cfg.server.run_dir, "/run/f");
+	EXPECT_STR(cfg.guest[0].machine, "pc");
+	EXPECT(cfg.guest[0].boot);
+	refused(HEAD "name=a\nname=b\n", "f.ini:5: name is given twice for [server]");
+	refused(HEAD "[namespace d]\nsize=1M\nbackend=ram\n[namespace e]\nsize=1M\nbackend=ram\n[namespace d]\nsize=2M\n", "f.ini:11: size is given twice");
+	refused(HEAD "link=tcp:127.0.0.1\n", "f.ini:4: link=");
+	refused(HEAD "link=tcp:127.0.0.1:70000\n", "70000");
+	refused(HEAD "[guest g]\narrives=yes\nstart=prepare ; run\n", "begins a comment");
+	EXPECT_EQ(parse(HEAD "[guest g]\narrives=yes\nstart=prepare && run; rest\nqueues=2 ; a comment\n"), 0);
+	EXPECT_STR(cfg.guest[0].start, "prepare && run; rest");
+}
+
+/* Two programs at one socket. */
+TEST(sockets_are_apart)
+{
+	refused(HEAD "[guest control]\narrives=yes\n", "/run/f/control.sock is the socket of both control= and the controller of guest control");
+	refused(HEAD "[guest link]\narrives=yes\n", "link=");
+	refused(HEAD "[guest a]\narrives=yes\nsocket=/run/x\n[guest b]\narrives=yes\nsocket=/run/x\n", "guest a and the controller of guest b");
+	refused(HEAD "[guest a]\narrives=yes\nvm=embedded:/run/x\n[guest b]\narrives=yes\nvm=embedded:/run/x\n", "the VM of guest a");
+	refused(HEAD "control=/run/x\nlink=unix:/run/x\n", "control= and link=");
+	EXPECT_EQ(parse(HEAD "link=tcp:127.0.0.1:1\n[guest link]\narrives=yes\n[guest b]\narrives=yes\n"), 0);
+}
+
 TEST(names_cannot_leave_their_directory)
 {
 	EXPECT(config_name_ok("a-b_c.1"));

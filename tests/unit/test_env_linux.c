@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "env/linux/loop.h"
 
 struct rig {
@@ -302,6 +303,58 @@ TEST(listener_tcp_taken_is_refused)
 	t = listener_new(r.loop, listener_addr(s), &e);
 	EXPECT(!t);
 	EXPECT(strstr(e.text, "Address already in use"));
+	listener_free(s);
+	rig_close(&r);
+}
+
+static unsigned warned;
+static void count_line(void *ctx, enum log_level level, const char *line)
+{
+	(void)ctx, (void)line;
+	warned += level == LOG_WARN;
+}
+
+/* Out of descriptors: a connection that is left waiting keeps the loop from sleeping, and each turn wrote a line into the log. */
+TEST(listener_without_descriptors_turns_away)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int client[3], hog[1024], n = 0;
+	struct rlimit was, few;
+	struct listener *s;
+	struct rig r;
+	struct err e;
+	char byte;
+
+	rig_open(&r);
+	s = listener_new(r.loop, r.sock, &e);
+	EXPECT(s);
+	strcpy(a.sun_path, r.path);
+	getrlimit(RLIMIT_NOFILE, &was);
+	few = was;
+	few.rlim_cur = 128;
+	EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+	for (int i = 0; i < 3; i++)
+		client[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	while ((hog[n] = dup(client[0])) >= 0)
+		n++;
+	log_set(count_line, NULL, LOG_WARN);
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(connect(client[i], (struct sockaddr *)&a, sizeof(a)), 0);
+	for (int i = 0; i < 3; i++)
+		EXPECT(!listener_accept(s));
+	EXPECT_EQ(warned, 1);
+	EXPECT_EQ(recv(client[2], &byte, 1, MSG_DONTWAIT), 0);	/* ended, not left waiting */
+	EXPECT(!loop_wait(r.loop, 0));
+	while (n)
+		close(hog[--n]);
+	close(client[2]);
+	client[2] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	EXPECT_EQ(connect(client[2], (struct sockaddr *)&a, sizeof(a)), 0);
+	env_conn_close(wait_accept(&r, s));
+	log_set(NULL, NULL, LOG_WARN);
+	setrlimit(RLIMIT_NOFILE, &was);
+	for (int i = 0; i < 3; i++)
+		close(client[i]);
 	listener_free(s);
 	rig_close(&r);
 }

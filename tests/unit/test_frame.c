@@ -308,6 +308,10 @@ TEST(ask_for_the_unknown)
 	struct hello x = good(&e);
 
 	send2(&e, FRAME_ASK, &c, sizeof(c), NULL, 0);
+	EXPECT_EQ(answer(&e), FRAME_LATER);	/* a record that was lost would not know it either */
+	EXPECT(!journal_refused(&e.w.s[1].journal, c.move));
+	EXPECT_EQ(journal_set(&e.w.s[1].journal, OWN_RESERVED, 2, c.move, "", ""), 0);
+	send2(&e, FRAME_ASK, &c, sizeof(c), NULL, 0);
 	EXPECT_EQ(answer(&e), FRAME_NOT_STARTED);
 	EXPECT(journal_refused(&e.w.s[1].journal, c.move));
 	evil_connect(&e);
@@ -387,16 +391,20 @@ TEST(many_connections)
 	uint8_t b;
 	unsigned open = 0;
 
+	ready(&e);
 	for (unsigned i = 0; i < ARRAY_LEN(c); i++)
 		c[i] = env_connect(e.w.s[0].env, "sim:b", &err);
 	for (int i = 0; i < 100; i++)
 		world_turn(&e.w);
 	for (unsigned i = 0; i < ARRAY_LEN(c); i++)
 		open += env_conn_recv(c[i], &b, 1) == -EAGAIN;
-	EXPECT_EQ(open, 31);	/* and ours */
+	EXPECT_EQ(open, 31);	/* and ours, which has a move */
 	for (unsigned i = 0; i < ARRAY_LEN(c); i++)
 		env_conn_close(c[i]);
-	ready(&e);
+	EXPECT_EQ(link_send(e.l, FRAME_ALIVE, NULL, 0), 0);
+	for (int i = 0; i < 100; i++)
+		world_turn(&e.w);
+	EXPECT_EQ(e.w.s[1].journal.own, OWN_RESERVED);
 }
 
 /* A source that dies: the session is given up after its grace, durably. */

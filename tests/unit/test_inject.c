@@ -339,21 +339,8 @@ TEST(chance_is_not_in_a_signature)
 	EXPECT_STR(sa, "X-07 FAIL MC#: LBA # holds none of the # writes at #");
 	EXPECT(strcmp(sa, sc) && strcmp(sc, sd));
 	a = result(VT_FAIL, "whatever 1", "RESUME@running got 0/00 want 1/3a");
-	snprintf(a.events, sizeof(a.events), "CQ_PHASE,SQHD");
 	sig_of(&a, sa);
-	EXPECT_STR(sa, "X-07 FAIL RESUME@running got 0/00 want 1/3a broken CQ_PHASE,SQHD");
-}
-
-TEST(what_a_monitor_saw_most)
-{
-	struct monitor_stats s = { .broken = { [RULE_SQHD] = 2, [RULE_CQ_PHASE] = 9, [RULE_CDQ_ESA] = 1, [RULE_DMA_DIR] = 5 } };
-	char text[96];
-
-	sig_events(&s, text, sizeof(text));
-	EXPECT_STR(text, "CQ_PHASE,DMA_DIR,SQHD");
-	s = (struct monitor_stats){ 0 };
-	sig_events(&s, text, sizeof(text));
-	EXPECT_STR(text, "");
+	EXPECT_STR(sa, "X-07 FAIL RESUME@running got 0/00 want 1/3a");
 }
 
 TEST(frames_of_a_crash)

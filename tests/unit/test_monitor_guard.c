@@ -327,3 +327,6 @@ TEST(off)
 	EXPECT_CLEAN(r);
 	EXPECT_EQ(monitor_stats(r->m)->lent, 0);
 }
+
+/* The last case. */
+TEST(zz_every_rule_was_broken) { mr_every_rule("MEM_", 20); }

@@ -347,6 +347,53 @@ TEST(recover_asks_late)
 	EXPECT_EQ(w.s[0].journal.own, OWN_RELEASED);
 }
 
+/* At the target's address is a server now that has never heard of the move (a new one, or one that lost its records): it cannot say `not
+ * started`. The guest runs at the server that was there before. */
+TEST(recover_asks_somebody_else)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+	struct journal *b = &w.s[1].journal;
+	struct err err = { "" };
+	uint64_t until;
+
+	world_move(&w, 0, &p);
+	world_until(&w, b->own == OWN_OWNER && w.s[1].vm.running);
+	move_out_free(w.out);
+	*b = (struct journal){ .env = b->env, .guest = "g" };
+	w.out = move_out_recover(&w.s[0].site, "g", &err);
+	EXPECT(w.out != NULL);
+	until = sim_now_ns(w.sim) + 15 * NS_PER_S;
+	w.turn_ns = 1000 * MR_TURN_NS;
+	while (sim_now_ns(w.sim) < until) {
+		world_turn(&w);
+		EXPECT_EQ(w.s[0].journal.own, OWN_HANDED);
+	}
+	EXPECT(move_out_progress(w.out)->phase == MOVE_DOUBT);
+	EXPECT_EQ(b->epoch, 0);		/* and a question leaves nothing */
+}
+
+/* Connections that say nothing are as many as a server takes. Who wants to move a guest is let in all the same. */
+TEST(idle_connections_keep_nobody_out)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+	struct env_conn *idle[40];
+	struct err err = { "" };
+
+	for (unsigned i = 0; i < ARRAY_LEN(idle); i++) {
+		EXPECT((idle[i] = env_connect(w.s[0].env, "sim:b", &err)) != NULL);
+		for (unsigned k = 0; k < 1000; k++)
+			world_turn(&w);
+	}
+	world_move(&w, 0, &p);
+	world_until(&w, out_over(&w));
+	EXPECT_EQ(out_rc(&w), 0);
+	guest_is_well(&w, 1);
+	for (unsigned i = 0; i < ARRAY_LEN(idle); i++)
+		env_conn_close(idle[i]);
+}
+
 /* ---- the log overflows ------------------------------------------------------------------------------------------------ */
 
 /* The mover gets no time while the guest writes thousands of small pieces, after the first pass: the ring fills, the device stops
@@ -473,6 +520,67 @@ TEST(vm_that_does_not_pause)
 	refused_with(&w, -EIO, "does not pause");
 }
 
+static void nothing_is_left(struct server *s)
+{
+	EXPECT(!s->mc->udmq);
+	EXPECT(!s->mc->tracked_by);
+	EXPECT_EQ(s->mc->suspend, NVME_RUNNING);
+	EXPECT(!(le16_get(s->mc->rate.cfg.rlc) & 1));
+	for (unsigned i = 0; i < ARRAY_LEN(s->ss->cdq); i++)
+		EXPECT(!s->ss->cdq[i].live);
+}
+
+/* ---- a disk that hangs */
+
+/* Writes that were given to it and are not done. Reads go through. */
+static struct list hung;
+static int hang_submit(struct blk *b, struct blk_io *io)
+{
+	if (io->op != BLK_WRITE)
+		return blk_submit(b->below, io);
+	list_push(&hung, &io->link);
+	return 0;
+}
+static int hang_poll(struct blk *b) { return blk_poll(b->below); }
+static int hang_next(struct blk *b, uint64_t lba, uint64_t *start, uint64_t *len) { return blk_next_allocated(b->below, lba, start, len); }
+static const struct blk_ops hang_ops = { .name = "hang", .submit = hang_submit, .poll = hang_poll, .next_allocated = hang_next };
+
+/* The source's disk takes writes and does not end them, so its controller is never drained. The move is given up in its own time and not in
+ * that of a command to the MMC, which would be reset for it with all other moves; the guest runs as before, though its disk still hangs. */
+TEST(disk_hangs_in_stop)
+{
+	WORLD(w, .net = { SIM_KNOBS_MILD });
+	struct move_plan p = plan_to('b');
+	struct nvme_ns *ns = nvme_ns_find(w.s[0].ss, 1);
+	struct blk *disk = ns->blk, hang = *disk;
+	struct list *l;
+
+	list_init(&hung);
+	hang.ops = &hang_ops;
+	hang.below = disk;
+	world_move(&w, 0, &p);
+	world_until(&w, move_out_progress(w.out)->phase >= MOVE_PRECOPY);
+	ns->blk = &hang;
+	world_until(&w, !list_empty(&hung));
+	world_until(&w, w.s[0].mc->suspend == NVME_DRAINING);
+	EXPECT(!w.s[0].vm.running);
+	world_until_slowly(&w, out_over(&w));
+	EXPECT(out_rc(&w) < 0);
+	EXPECT(hnvme_ready(w.s[0].h));
+	EXPECT(w.s[0].vm.running);
+	EXPECT(!list_empty(&hung));
+	move_out_free(w.out);
+	w.out = NULL;
+	nothing_is_left(&w.s[0]);
+	ns->blk = disk;
+	while ((l = list_pop(&hung))) {
+		struct blk_io *io = LIST_ENTRY(l, struct blk_io, link);
+
+		io->done(io, blk_submit(disk, io) == BLK_DONE ? 0 : -EIO);
+	}
+	guest_is_well(&w, 0);
+}
+
 /* ---- convergence ------------------------------------------------------------------------------------------------------ */
 
 /* A guest that writes faster than the link carries: slowed down, moved, and at the target as fast as ever. Its limit must not travel. */
@@ -541,16 +649,6 @@ TEST(bandwidth_cap_holds)
 }
 
 /* ---- the migration management controller stands still ---------------------------------------------------------------- */
-
-static void nothing_is_left(struct server *s)
-{
-	EXPECT(!s->mc->udmq);
-	EXPECT(!s->mc->tracked_by);
-	EXPECT_EQ(s->mc->suspend, NVME_RUNNING);
-	EXPECT(!(le16_get(s->mc->rate.cfg.rlc) & 1));
-	for (unsigned i = 0; i < ARRAY_LEN(s->ss->cdq); i++)
-		EXPECT(!s->ss->cdq[i].live);
-}
 
 /* It takes commands and answers none, long enough that the driver gives it up: the move ends, and the guest is as it was (design rule 4).
  * When it answers again, nothing of the move is left in it, and the next move goes through; without a restart of the program. */

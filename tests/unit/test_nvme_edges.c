@@ -232,3 +232,122 @@ TEST(registers_cannot_keep_a_guest_from_moving)
 		EXPECT_EQ(to->cq[0].size, r.mc->cq[0].size);
 	}
 }
+
+/* ---- data pointers */
+
+static struct nvme_sqe scattered(struct rig *r, unsigned opc, unsigned blocks, uint8_t *data, struct nvme_sgl *list)
+{
+	struct nvme_sqe s = rig_rw(opc, 1, 0, blocks);
+	struct nvme_sgl d = { .addr = le64_of(rig_iova(r, r->mc, list)), .len = le32_of(blocks * 16), .type = NVME_SGL_LAST << 4 };
+
+	for (unsigned i = 0; i < blocks; i++) /* backwards: no two of them follow each other */
+		list[i] = (struct nvme_sgl){ .addr = le64_of(rig_iova(r, r->mc, data + 512 * (blocks - 1 - i))), .len = le32_of(512) };
+	memcpy(&s.prp1, &d, 16);
+	s.flags = NVME_PSDT_SGL;
+	return s;
+}
+
+/* Nothing tells a host on PCIe how many descriptors an SGL may have: SPDK's driver sends up to 250. Each block by itself; more such
+ * commands at a time than have room; and by message. */
+TEST(sgl_block_by_block)
+{
+	for (unsigned by_message = 0; by_message < 2; by_message++) {
+		RIG(r, .queues = 1, .by_message = by_message);
+		uint8_t *out = rig_alloc(&r, r.mc, 256 * 512), *in = rig_alloc(&r, r.mc, 256 * 512);
+		struct nvme_sgl *list = rig_alloc(&r, r.mc, 4096), *back = rig_alloc(&r, r.mc, 4096);
+		struct nvme_sqe s = scattered(&r, NVME_NVM_WRITE, 256, out, list);
+		uint16_t cid[3 * NVME_WIDES];
+
+		for (unsigned i = 0; i < 256 * 512; i++)
+			out[i] = (uint8_t)(i / 512 ^ i);
+		EXPECT_STATUS(rig_io(&r, r.mc, 1, s), NVME_SUCCESS);
+		s = scattered(&r, NVME_NVM_READ, 256, in, back);
+		for (unsigned i = 0; i < ARRAY_LEN(cid); i++)
+			cid[i] = rig_submit(&r, r.mc, 1, s);
+		for (unsigned i = 0; i < ARRAY_LEN(cid); i++)
+			EXPECT_STATUS(rig_wait(&r, r.mc, 1, cid[i]), NVME_SUCCESS);
+		EXPECT_MEM(in, out, 256 * 512);
+		s = scattered(&r, NVME_NVM_READ, 64, in, back);
+		EXPECT_STATUS(rig_io(&r, r.mc, 1, s), NVME_SUCCESS);
+		s.prp2 = le64_of((uint64_t)NVME_SGL_LAST << 60 | (NVME_WIDE_IOV + 1) * 16);	/* length and type of the same descriptor */
+		EXPECT_STATUS(rig_io(&r, r.mc, 1, s), NVME_INVALID_SGL_COUNT);
+		for (unsigned i = 0; i < NVME_WIDES; i++)
+			EXPECT(!r.mc->wide[i].used);
+		EXPECT_EQ(nvme_ctrl_device(r.mc)->gmem.held, 0);
+	}
+}
+
+/* Deleting the queue and resetting the controller with such commands on the way and others waiting for room. */
+TEST(sgl_block_by_block_is_given_up)
+{
+	for (unsigned reset = 0; reset < 2; reset++) {
+		RIG(r, .queues = 1, .wrap = tap_wrap);
+		uint8_t *data = rig_alloc(&r, r.mc, 256 * 512);
+		struct nvme_sgl *list = rig_alloc(&r, r.mc, 4096);
+		uint16_t cid;
+
+		tap->hold = true;
+		for (unsigned i = 0; i < 3 * NVME_WIDES; i++)
+			rig_submit(&r, r.mc, 1, scattered(&r, NVME_NVM_READ, 256, data, list));
+		rig_settle(&r);
+		EXPECT(!list_empty(&r.mc->wide_wait));
+		if (reset) {
+			rig_reg_put(r.mc, NVME_REG_CC, 4, 0);
+			rig_settle(&r);
+			EXPECT_EQ(r.mc->inflight, NVME_WIDES);
+			tap_release_all();
+			rig_enable(&r, r.mc);
+		} else {
+			cid = rig_submit(&r, r.mc, 0, (struct nvme_sqe){ .opc = NVME_OP_DELETE_SQ, .cdw10 = le32_of(1) });
+			rig_settle(&r);
+			tap_release_all();
+			EXPECT_STATUS(rig_wait(&r, r.mc, 0, cid), NVME_SUCCESS);
+		}
+		rig_settle(&r);
+		EXPECT_EQ(r.mc->inflight, 0);
+		for (unsigned i = 0; i < NVME_WIDES; i++)
+			EXPECT(!r.mc->wide[i].used);
+	}
+}
+
+/* ---- a drain that does not end */
+
+static struct nvme_cqe abort_of(struct rig *r, uint16_t cid)
+{
+	return rig_admin(r, r->mmc, (struct nvme_sqe){ .opc = NVME_OP_ABORT, .cdw10 = le32_of((uint32_t)cid << 16) });
+}
+
+/* A disk has stopped, and the manager will not wait for it: Abort takes the Suspend back and the guest goes on. One Suspend among several
+ * is taken back alone, with its DUDMQ. */
+TEST(abort_takes_back_a_suspend)
+{
+	RIG(r, .queues = 1, .wrap = tap_wrap);
+	struct hm_ring q = hm_ring_of(&r, r.mmc, r.mc, 16);
+	uint16_t cid[2], rung;
+	struct nvme_cqe c;
+
+	tap->hold = true;
+	rig_submit(&r, r.mc, 1, sqe(NVME_NVM_FLUSH, 1));
+	rig_settle(&r);
+	for (unsigned i = 0; i < 2; i++)
+		cid[i] = rig_submit(&r, r.mmc, 0, hm_cmd(0x41, 0, (i ? 0x80010000u : 0x00010000u) | r.mc->cntlid, 0, 0, 0));
+	rig_settle(&r);
+	rung = rig_submit(&r, r.mc, 0, sqe(NVME_OP_KEEP_ALIVE, 0));
+	c = abort_of(&r, cid[1]);
+	EXPECT_EQ(le32_get(c.dw0) & 1, 0);
+	EXPECT_STATUS(rig_wait(&r, r.mmc, 0, cid[1]), NVME_ABORT_REQUESTED);
+	EXPECT_EQ(r.mc->suspend, NVME_DRAINING);
+	EXPECT(!r.mc->suspend_dudmq);
+	EXPECT(!rig_try(&r, r.mc, 0, rung, &c));
+	c = abort_of(&r, cid[0]);
+	EXPECT_EQ(le32_get(c.dw0) & 1, 0);
+	EXPECT_STATUS(rig_wait(&r, r.mmc, 0, cid[0]), NVME_ABORT_REQUESTED);
+	EXPECT_STATUS(rig_wait(&r, r.mc, 0, rung), NVME_SUCCESS);
+	EXPECT_STATUS(hm_resume(&r, r.mmc, r.mc->cntlid), NVME_CTRL_NOT_SUSPENDED);
+	c = abort_of(&r, cid[0]);
+	EXPECT_EQ(le32_get(c.dw0) & 1, 1);
+	tap_release_all();
+	EXPECT_STATUS(hm_suspend(&r, r.mmc, r.mc->cntlid, false), NVME_SUCCESS);
+	EXPECT_STATUS(hm_resume(&r, r.mmc, r.mc->cntlid), NVME_SUCCESS);
+	EXPECT_STATUS(hm_delete(&r, r.mmc, q.id), NVME_SUCCESS);	/* it is still there */
+}

@@ -44,6 +44,29 @@ TEST(larger)
 	EXPECT_STATUS(cmd_write(&r, r.mc, 1, NEW - 1, 2, 0x33), NVME_LBA_OUT_OF_RANGE);
 }
 
+/* A disk that hangs is not waited for: the namespace keeps its size, and the sync that comes late is not taken for the next one's. */
+TEST(larger_given_up)
+{
+	RIG(r, .queues = 1, .wrap = spy_open);
+	struct nvme_ns *ns = nvme_ns_find(r.ss, 1);
+
+	nvme_ns_extend_stop(ns); /* nothing is under way */
+	spy_last->hold = 1 << BLK_FLUSH;
+	EXPECT_EQ(nvme_ns_extend(ns, NEW, &r.err), -EAGAIN);
+	rig_settle(&r);
+	nvme_ns_extend_stop(ns);
+	EXPECT_EQ(size_seen(&r, r.mc, 1), OLD);
+	EXPECT_EQ(nvme_ns_remove(ns, &r.err), -EBUSY);
+	EXPECT_EQ(nvme_ns_extend(ns, 2 * NEW, &r.err), -EAGAIN); /* the disk still has it */
+	spy_release(spy_last);
+	EXPECT_EQ(nvme_ns_extend(ns, 2 * NEW, &r.err), -EAGAIN);
+	EXPECT_EQ(nvme_ns_blk(ns)->blocks, 2 * NEW);
+	rig_settle(&r);
+	EXPECT_EQ(nvme_ns_extend(ns, 2 * NEW, &r.err), 0);
+	nvme_ns_set_size(ns, 2 * NEW);
+	EXPECT_EQ(size_seen(&r, r.mc, 1), 2 * NEW);
+}
+
 /* A guest under load never has a moment without commands: it must not be able to keep its disk from growing. */
 TEST(larger_while_commands_are_out)
 {

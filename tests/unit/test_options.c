@@ -116,3 +116,19 @@ static void each_option(const struct command *table)
 }
 
 TEST(every_table_is_sane) { each_option(ferry_commands); }
+
+/* What cannot be a number is refused, and a leading zero changes nothing. */
+TEST(numbers_are_what_people_take_them_for)
+{
+	uint64_t n;
+
+	EXPECT_EQ(opt_num("010", &n), 0);
+	EXPECT_EQ(n, 10);
+	EXPECT_EQ(opt_num("0x10", &n), 0);
+	EXPECT_EQ(n, 16);
+	EXPECT_EQ(opt_bytes("1.5G", &n), 0);
+	EXPECT_EQ(n, 1536 * MIB);
+	EXPECT_EQ(opt_bytes("1.5e300G", &n), -EINVAL);	/* no uint64_t can hold it */
+	EXPECT_EQ(opt_time("1.0e3s", &n), -EINVAL);
+	EXPECT_EQ(opt_bytes("-1", &n), -EINVAL);
+}

@@ -260,10 +260,13 @@ static void lba_whole(struct liar *l, unsigned c, const struct nvme_sqe *s, stru
 	uint8_t *p = is_op(l, s, VOP_LBA_STATUS) && !nvme_cqe_status(e) && le32_get(s->cdw12) > 10 ? data(l, c, s, 64) : NULL;
 
 	if (p) { /* everything from where was asked is allocated, in one range */
+		uint32_t rl = le32_get(s->cdw13) & 0xffff;
+		le32 nlb0 = le32_of(rl ? rl - 1 : 0xfff);
+
 		memset(p, 0, 32);
 		p[0] = 1, p[4] = 2, p[8 + 13] = 2;
 		memcpy(p + 8, &s->cdw10, 4);
-		p[8 + 8] = 0xff, p[8 + 9] = 0x0f;
+		memcpy(p + 16, &nlb0, 4);
 	}
 }
 static void lba_complete(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
@@ -442,7 +445,93 @@ static void suspended_dma_turn(struct liar *l)
 		l->side[MC].mem[l->side[MC].bytes - 1] ^= 1;
 }
 
+/* ---- lies about blocks, for the scoreboard of the random sequences */
+
+static void no_trim(struct liar *l, unsigned c, unsigned qid, struct nvme_sqe *s)
+{
+	if (c >= MC && qid && s->opc == NVME_NVM_DSM)
+		s->cdw11 = le32_of(0);
+	(void)l;
+}
+static void keeps_zeroed(struct liar *l, unsigned c, unsigned qid, struct nvme_sqe *s)
+{
+	if (c >= MC && qid && s->opc == NVME_NVM_WRITE_ZEROES && !(++l->n % 4)) /* it succeeds, and nothing changes */
+		s->opc = NVME_NVM_FLUSH;
+}
+static void copy_elsewhere(struct liar *l, unsigned c, unsigned qid, struct nvme_sqe *s)
+{
+	if (c >= MC && qid && s->opc == NVME_NVM_COPY)
+		s->cdw10 = le32_of(le32_get(s->cdw10) + 1000);
+	(void)l;
+}
+static void never_differs(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
+{
+	if (c >= MC && l->qid && s->opc == NVME_NVM_COMPARE)
+		status_is(e, 0);
+}
+static void always_differs(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
+{
+	if (c >= MC && l->qid && s->opc == NVME_NVM_COMPARE && !nvme_cqe_status(e))
+		status_is(e, NVME_COMPARE_FAILURE);
+}
+/* Blocks 0 .. 127 of the first MC's namespace: what was deallocated and not written since; what Copy or DSM changed last. */
+static struct { bool gone[128], quiet[128]; unsigned reads; } blocks_;
+static void changed(struct liar *l, unsigned c, const struct nvme_sqe *s, bool *set, uint8_t loud)
+{
+	uint64_t lba = nvme_slba(s), nlb = nvme_rw_nlb0(s) + 1ull;
+
+	if (!l->told++) /* another run */
+		memset(&blocks_, 0, sizeof(blocks_));
+	if (s->opc == NVME_NVM_COPY)
+		nlb = 8;
+	if (s->opc != NVME_NVM_WRITE && s->opc != NVME_NVM_WRITE_ZEROES && s->opc != NVME_NVM_COPY && s->opc != NVME_NVM_DSM)
+		return;
+	for (uint64_t b = 0; b < nlb && lba + b < 128 && s->opc != NVME_NVM_DSM; b++)
+		set[lba + b] = s->opc == loud;
+	for (unsigned i = 0; s->opc == NVME_NVM_DSM && i <= nvme_dsm_nr0(s); i++) {
+		const struct nvme_dsm_range *d = (const void *)mem(l, c, le64_get(s->prp1) + 16 * i, 16);
+
+		for (uint64_t b = 0; d && b < le32_get(d->nlb) && le64_get(d->slba) + b < 128; b++)
+			set[le64_get(d->slba) + b] = loud == NVME_NVM_DSM;
+	}
+}
+static void note_gone(struct liar *l, unsigned c, unsigned qid, struct nvme_sqe *s)
+{
+	if (c == MC && qid == 1)
+		changed(l, c, s, blocks_.gone, NVME_NVM_DSM);
+}
+/* DLFEAT does not say what deallocated blocks read as; this device says zeroes first and ones later. */
+static void unsteady(struct liar *l, unsigned c, const struct nvme_sqe *s, struct nvme_cqe *e)
+{
+	uint8_t *id = !l->qid && s->opc == NVME_OP_IDENTIFY && !(le32_get(s->cdw10) & 0xff) ? data(l, c, s, 4096) : NULL;
+	uint64_t lba = nvme_slba(s);
+	uint8_t *p = c == MC && l->qid == 1 && s->opc == NVME_NVM_READ && !nvme_cqe_status(e) && !nvme_rw_nlb0(s) && lba < 128 ? data(l, c, s, 512) : NULL;
+
+	if (id)
+		id[33] &= 0xf8;
+	if (p && blocks_.gone[lba] && !p[0] && !memcmp(p, p + 1, 511) && ++blocks_.reads > 40)
+		memset(p, 0xff, 512);
+}
+static void note_copied(struct liar *l, unsigned c, unsigned qid, struct nvme_sqe *s)
+{
+	if (c == MC && qid == 1)
+		changed(l, c, s, blocks_.quiet, NVME_NVM_COPY);
+}
+static void note_trimmed(struct liar *l, unsigned c, unsigned qid, struct nvme_sqe *s)
+{
+	if (c == MC && qid == 1)
+		changed(l, c, s, blocks_.quiet, NVME_NVM_DSM);
+}
+/* Entries for what such a command changed name another place. */
+ENTRY_LIE(entry_quiet, { if ((e[31] & 0xce) == 0 && !e[9] && e[8] < 128 && blocks_.quiet[e[8]]) { e[9] = 0x7f; e[31] &= 0xdf; } })
+
 static const struct lie lies[] = {
+	{ "a deallocation is forgotten", "RN-02", NULL, NULL, no_trim, NULL }, { "a reported unit that is deallocated", "RN-02", lba_whole, NULL },
+	{ "nothing allocated", "RN-02", lba_empty, NULL }, { "some Write Zeroes do nothing", "RN-02", NULL, NULL, keeps_zeroed, NULL },
+	{ "a Copy goes elsewhere", "RN-02", NULL, NULL, copy_elsewhere, NULL }, { "Compare never differs", "RN-02", never_differs, NULL },
+	{ "Compare always differs", "RN-02", always_differs, NULL }, { "deallocated blocks read differently later", "RN-02", unsteady, NULL, note_gone, NULL },
+	{ "a Copy is not logged", "RN-02", NULL, entry_quiet, note_copied, NULL }, { "a deallocation is not logged", "RN-02", NULL, entry_quiet, note_trimmed, NULL },
+	{ "everything is deallocated", "RN-02", NULL, entry_dealloc },
 	{ "HMPRE is not 0", "ID-02", hmpre, NULL }, { "a reserved byte of Identify", "ID-06", reserved_id, NULL },
 	{ "CSUP always", "MR-01", csup, NULL }, { "state VER 1", "MR-02", state_version, NULL }, { "IOSQHP one more", "MR-06", state_head, NULL },
 	{ "IOSQTP one more", "MR-06", state_tail, NULL }, { "S0PT inverted", "MR-06", state_s0pt, NULL },
@@ -524,7 +613,7 @@ static const struct lie lies[] = {
 	{ "a Read that cannot be done succeeds", "ME-01", no_media_errors }, { "whatever cannot read succeeds", "ME-02", no_media_errors },
 	{ "a Write that cannot be done succeeds", "ME-03", no_media_errors }, { "a Flush that cannot be done succeeds", "ME-04", no_media_errors },
 	{ "the error log names another command", "ME-05", error_of_another }, { "SMART counts nothing", "ME-05", no_error_entries },
-	{ "every seventh entry is lost", "ME-06", NULL, entry_lost }, { "a Write that failed amid Suspend succeeds", "ME-07", no_media_errors },
+	{ "a Write that failed amid Suspend succeeds", "ME-07", no_media_errors },
 	{ "nothing fails on a medium that is gone", "ME-08", no_media_errors },
 };
 
@@ -539,10 +628,12 @@ static const struct { const char *key, *why; } unbroken[] = {
 	{ "TS-29", "our device has resources for every range it announces" },
 	{ "SCS-16", "what persists is the controller's; only a reading is taken" }, { "B-FUSE-2", "our device fuses nothing" },
 	{ "X-11", "our device has no Sanitize" },
+#define NO_PI(key) { key, "our device has no protection information: tests/unit/test_verify_pi.c has one that has, and lies" }
+	NO_PI("B-PI-3"), NO_PI("B-PI-8"), NO_PI("B-PI-9"),
 #define MUTANT(key) { key, "mutants of our device break it, and are noticed: docs/mutants.md" }
 	MUTANT("B-REG-6"), MUTANT("B-EVT-1"), MUTANT("B-Q-5"), MUTANT("B-REG-7"), MUTANT("B-IRQ-1"), MUTANT("B-IRQ-2"), MUTANT("B-EVT-2"), MUTANT("B-ADM-10"), MUTANT("B-ADM-11"),
 	MUTANT("B-ADM-12"), MUTANT("B-ADM-13"), MUTANT("B-DQ-4"), MUTANT("B-IRQ-3"), MUTANT("B-DB-1"), MUTANT("B-DB-2"), MUTANT("B-DB-4"), MUTANT("B-RL-2"),
-	MUTANT("B-RL-3"),
+	MUTANT("B-RL-3"), MUTANT("B-NC-1"), MUTANT("B-NC-2"),
 };
 
 static bool is_lied_about(const struct vtest *v)

@@ -16,11 +16,13 @@ BAD_WORDS = re.compile(r'nvme.*([Tt]imeout|[Rr]eset|[Aa]bort|dead|frozen|I/O [Ee
 
 
 class Pair:
-    """Two servers, and a guest that is moved between them. keys: more lines for [guest vm1] at both."""
-    def __init__(self, lab, disk='192M', memory='384M', keys='', append=''):
+    """Two servers, and a guest that is moved between them. keys: more lines for [guest vm1] at both. shared: both have the file of its disk."""
+    def __init__(self, lab, disk='192M', memory='384M', keys='', append='', shared=False):
         self.lab, self.memory, self.append, self.n, self.guest, self.gaps = lab, memory, append, 0, None, []
+        both = 'block=4096\n' + ('shared=yes\nnguid=0123456789abcdef0123456789abcdef\n' if shared else '')
+        here = '[namespace disk]\nsize=%s\npath=%s/disk-A.img\n%s' % (disk, lab.dir, both) if shared else ''
         self.a, self.b = [lab.side(n, {'disk': disk} if n == 'A' else {}, vm='qemu:%s/%s.qmp' % (lab.dir, n), keys=keys,
-                                   arrives=n == 'B', disk_keys='block=4096\n') for n in 'AB']
+                                   arrives=n == 'B', disk_keys=both, extra=here if n == 'B' else '') for n in 'AB']
         self.a.start()
         self.b.start()
 
@@ -182,6 +184,23 @@ def moves_under_load():
         audit(g)
         p.check()
         print('# gaps in ms: %s; a beat usually comes every %.1f ms' % (' '.join('%.0f' % (x * 1e3) for x in p.gaps), g.beats.usual() * 1e3))
+        p.end()
+
+
+def handed_over():
+    """The disk is a file that both servers reach: only the memory moves."""
+    with Lab('handover') as lab:
+        p = Pair(lab, shared=True)
+        g = p.boot()
+        make_fs(g)
+        load = start_load(g)
+        for _ in range(2):
+            p.move('--mode', 'handover')
+            sent = p.events()[-1]['progress']
+            need(not sum(n['sent'] for n in sent['namespaces']), 'blocks were copied:', sent)
+        stop_load(g, load)
+        audit(g)
+        p.check()
         p.end()
 
 
@@ -521,7 +540,7 @@ def started_by_the_servers():
         rig.down(a, b)
 
 
-TESTS = [('started_by_the_servers', started_by_the_servers), ('moves_under_load', moves_under_load), ('beside_the_incumbent', beside_the_incumbent), ('page_cache', page_cache), ('page_cache_without_touch', page_cache_without_touch),
+TESTS = [('started_by_the_servers', started_by_the_servers), ('moves_under_load', moves_under_load), ('handed_over', handed_over), ('beside_the_incumbent', beside_the_incumbent), ('page_cache', page_cache), ('page_cache_without_touch', page_cache_without_touch),
          ('twenty_moves', twenty_moves), ('refused', refused), ('cancelled_at_each_step', cancelled_at_each_step),
          ('target_dies_at_each_step', target_dies_at_each_step), ('source_qemu_dies', source_qemu_dies),
          ('guest_reboots_while_moved', guest_reboots_while_moved)]

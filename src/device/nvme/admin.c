@@ -97,7 +97,7 @@ static nvme_status delete_cq(struct nvme_req *r)
 	return nvme_cq_delete_wait(&r->ctrl->cq[qid], r);
 }
 
-/* ---- Abort: best effort. What waits (an AER, a throttled command) can be taken back; what runs, runs on. Answered on the
+/* ---- Abort: best effort. What waits (an AER, a throttled command, a Suspend) can be taken back; what runs, runs on. Answered on the
  * spot, so the limit ACL is never exceeded. DW0 bit 0: 1 = not aborted. */
 
 static bool is_named(const struct nvme_req *q, uint32_t sqid, uint32_t cid)
@@ -133,6 +133,8 @@ static nvme_status abort_cmd(struct nvme_req *r)
 
 	if (!q)
 		q = take_throttled(r->ctrl, sqid, cid);
+	if (!q)
+		q = nvme_suspend_take(r->ctrl, sqid, cid);
 	r->dw0 = !q;
 	if (q)
 		nvme_req_done(q, NVME_ABORT_REQUESTED);

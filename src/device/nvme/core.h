@@ -8,7 +8,7 @@
 enum nvme_where {
 	NVME_REQ_FREE,
 	NVME_REQ_OUT,		/* running, or moving data */
-	NVME_REQ_WAITING,	/* in buf_wait or throttled: not begun */
+	NVME_REQ_WAITING,	/* in buf_wait, wide_wait or throttled: not begun */
 	NVME_REQ_RETRY,		/* in retry: the backend had no room */
 	NVME_REQ_PARKED,	/* an AER */
 	NVME_REQ_TELLING,	/* in telling: done, but the VMM does not know of all the pages it wrote yet */
@@ -55,6 +55,8 @@ void nvme_reqs_init(struct nvme_ctrl *);
 struct nvme_req *nvme_req_take(struct nvme_ctrl *); /* NULL: none free */
 void nvme_req_free(struct nvme_req *);
 void nvme_req_start(struct nvme_req *);		/* req->sqe and req->sq are set */
+/* Room for NVME_WIDE_IOV segments; those there are so far stay. ASYNC: it waits for some, and is mapped again from the start. */
+nvme_status nvme_req_widen(struct nvme_req *);
 void nvme_req_mapped(struct nvme_req *, nvme_status);	/* xfer: the segments are known, or are bad */
 void nvme_req_moved(struct nvme_req *, bool in, nvme_status);	/* xfer: the data is here, or there */
 void nvme_reqs_orphan(struct nvme_ctrl *, const struct nvme_sq *only); /* NULL: of all queues */
@@ -69,6 +71,9 @@ void nvme_xfer_bounce(struct nvme_req *);	/* iov[] points into buf now */
 nvme_status nvme_xfer_move(struct nvme_req *, bool in); /* between buf and guest; ASYNC: nvme_req_moved later */
 void nvme_xfer_mark(struct nvme_req *);		/* all of the guest memory that a direct command may have written */
 int nvme_gop_submit(struct nvme_req *, enum nvme_gop, uint64_t iova, void *buf, uint32_t len, bool write);
+
+/* slow.c */
+void nvme_slow_over(struct nvme_req *, int rc);	/* a request that was told of as slow is done */
 
 /* event.c */
 void nvme_event_deliver(struct nvme_ctrl *);

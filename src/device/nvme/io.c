@@ -124,37 +124,48 @@ static nvme_status io_compare(struct nvme_req *r)
 	return nvme_req_blk(r, BLK_READ, nvme_slba(&r->sqe), rw_nlb(r), &r->siov, 1, compare_done);
 }
 
-/* ---- Write Zeroes: no data, so its size is bounded by NLB alone (WZSL) */
+/* ---- Write Zeroes: no data, so its size is bounded by NLB alone (WZSL). A medium may have to write them all, so it gets a poll's share at
+ * a time; what it gives back costs it little, and cut into parts it could keep the edges of each. w[0] next block, w[1] blocks left,
+ * step: the flush at the end */
 
-static void zeroes_flushed(struct nvme_req *r, int rc)
+static nvme_status zeroes_next(struct nvme_req *r)
 {
-	finish(r, nvme_status_of_write(r, rc));
+	bool deac = nvme_rw_deac(&r->sqe);
+	uint64_t n = deac ? r->w[1] : MIN(r->w[1], (uint64_t)NVME_WORK_MAX >> r->ns->lba_shift), lba = r->w[0];
+
+	if (!n)
+		return r->step++ || !nvme_io_write_through(r) ? NVME_SUCCESS : nvme_piece(r, BLK_FLUSH, 0, 0, NULL, 0);
+	r->w[0] += n;
+	r->w[1] -= n;
+	return nvme_piece(r, deac ? BLK_DEALLOC : BLK_ZERO, lba, n, NULL, 0);
 }
 
-static void zeroes_done(struct nvme_req *r, int rc)
+/* One entry for what it got to. After a failure nobody knows what is deallocated. */
+static void zeroes_end(struct nvme_req *r, nvme_status status)
 {
+	uint64_t slba = nvme_slba(&r->sqe);
+
+	(void)status;
+	(void)slba;
 #ifndef FERRY_BREAK_LOG_EARLY
-	/* After a failure nobody knows what is deallocated. */
-	nvme_io_changed(r, nvme_slba(&r->sqe), rw_nlb(r), rc == 0 && nvme_rw_deac(&r->sqe));
+	nvme_io_changed(r, slba, r->w[0] - slba, status == NVME_SUCCESS && nvme_rw_deac(&r->sqe));
 #endif
-	if (rc == 0 && nvme_io_write_through(r)) {
-		nvme_req_blk(r, BLK_FLUSH, 0, 0, NULL, 0, zeroes_flushed);
-		return;
-	}
-	finish(r, nvme_status_of_write(r, rc));
 }
+
+static const struct nvme_pieces zeroes_pieces = { .next = zeroes_next, .done = nvme_status_of_write, .end = zeroes_end };
 
 static nvme_status io_write_zeroes(struct nvme_req *r)
 {
 	nvme_status status = rw_judge(r);
-	enum blk_op op = nvme_rw_deac(&r->sqe) ? BLK_DEALLOC : BLK_ZERO;
 
 	if (status != NVME_SUCCESS)
 		return status;
 #ifdef FERRY_BREAK_LOG_EARLY
 	nvme_io_changed(r, nvme_slba(&r->sqe), rw_nlb(r), nvme_rw_deac(&r->sqe));
 #endif
-	return nvme_req_blk(r, op, nvme_slba(&r->sqe), rw_nlb(r), NULL, 0, zeroes_done);
+	r->w[0] = nvme_slba(&r->sqe);
+	r->w[1] = rw_nlb(r);
+	return nvme_pieces_run(r, &zeroes_pieces);
 }
 
 /* ---- Verify: reads everything, keeps nothing. w[0] next block, w[1] blocks left, w[2] blocks being read */

@@ -91,6 +91,48 @@ static void run_again(struct nvme_ctrl *mc)
 		nvme_ctrl_resume(mc);
 }
 
+/* What those who still wait have asked for. */
+static void waiting_sum(struct nvme_ctrl *mc)
+{
+	mc->suspended_by = mc->suspend_req->ctrl;
+	mc->suspend_dudmq = false;
+	for (const struct nvme_req *req = mc->suspend_req; req; req = waiting_next(req))
+		mc->suspend_dudmq |= nvme_migration_send_dudmq(&req->sqe);
+}
+
+static struct nvme_req *waiting_take(struct nvme_ctrl *mc, const struct nvme_ctrl *mmc, uint32_t sqid, uint32_t cid)
+{
+	struct nvme_req *req = mc->suspend_req, *before = NULL;
+
+	for (; req; before = req, req = waiting_next(req)) {
+		if (req->ctrl != mmc || !req->sq || req->sq->qid != sqid || le16_get(req->sqe.cid) != cid)
+			continue;
+		if (before)
+			before->w[0] = req->w[0];
+		else
+			mc->suspend_req = waiting_next(req);
+		return req;
+	}
+	return NULL;
+}
+
+/* A drain lasts as long as the slowest disk likes. Who will not wait takes the Suspend back, and the controller runs on. */
+struct nvme_req *nvme_suspend_take(struct nvme_ctrl *mmc, uint32_t sqid, uint32_t cid)
+{
+	struct nvme_req *req = NULL;
+
+	for (unsigned i = 0; i < mmc->ss->ctrl_top && !req; i++) {
+		struct nvme_ctrl *mc = mmc->ss->ctrl[i];
+
+		req = mc ? waiting_take(mc, mmc, sqid, cid) : NULL;
+		if (req && mc->suspend_req)
+			waiting_sum(mc);
+		else if (req)
+			run_again(mc);
+	}
+	return req;
+}
+
 static nvme_status resume(struct nvme_req *req)
 {
 	struct nvme_ctrl *mc = nvme_mc_find(req->ctrl->ss, (uint16_t)nvme_migration_send_cntlid(&req->sqe));

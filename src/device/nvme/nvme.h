@@ -21,6 +21,8 @@ enum {
 	NVME_MDTS = 5,				/* 2^5 pages = 128 KiB */
 	NVME_XFER_MAX = NVME_PAGE << NVME_MDTS,
 	NVME_IOV_MAX = (NVME_XFER_MAX / NVME_PAGE) + 1,
+	NVME_WIDE_IOV = NVME_XFER_MAX / 512 + 1,	/* segments of an SGL: block by block, wherever it begins */
+	NVME_WIDES = 4,				/* commands of a controller that may have more than NVME_IOV_MAX at a time */
 	NVME_BUFS = 5,				/* bounce and scratch buffers of NVME_XFER_MAX bytes, per controller */
 	NVME_AER_MAX = 8,			/* outstanding AERs (AERL + 1) */
 	NVME_ADMIN_REQS = 4,			/* requests that I/O commands leave to the admin queue, */
@@ -45,6 +47,7 @@ struct nvme_ns {
 	bool busy_format;
 	enum { NVME_SYNC_NONE, NVME_SYNC_WANTED, NVME_SYNC_OUT, NVME_SYNC_DONE } sync; /* of a medium that was made longer */
 	int sync_rc;
+	bool sync_forgotten;			/* nobody waits for it any more */
 	bool uncut;				/* became smaller, and the medium still has what was behind the end */
 	struct blk_io sync_io;
 };
@@ -84,6 +87,12 @@ struct nvme_cq {
 	struct nvme_req *delete_req;		/* Delete I/O CQ waiting for that message (deleting) */
 };
 
+struct nvme_wide {
+	bool used;
+	struct iovec iov[NVME_WIDE_IOV];
+	uint64_t iova[NVME_WIDE_IOV];
+};
+
 struct nvme_req {
 	struct list link;
 	struct nvme_ctrl *ctrl;
@@ -96,8 +105,11 @@ struct nvme_req {
 	/* Data. For run(): iov (len bytes) is directly usable by a backend; for LINEAR rows buf holds len bytes instead. */
 	uint32_t len;
 	int iovcnt;
-	struct iovec iov[NVME_IOV_MAX];
-	uint64_t iova[NVME_IOV_MAX];		/* guest address of each iov, for tracking and by-message write back */
+	struct iovec *iov;			/* iov_own and iova_own, or the arrays of wide */
+	uint64_t *iova;				/* guest address of each iov, for tracking and by-message write back */
+	struct nvme_wide *wide;			/* of an SGL that is too long for the own arrays; NULL */
+	struct iovec iov_own[NVME_IOV_MAX];
+	uint64_t iova_own[NVME_IOV_MAX];
 	uint8_t *buf, *scratch;			/* NVME_XFER_MAX bytes each, if the row asked */
 	struct iovec siov;			/* for commands that point a backend at scratch */
 	bool bounced;				/* iov points into buf, data goes by message */
@@ -106,6 +118,8 @@ struct nvme_req {
 	uint64_t rate_bytes;			/* what the rate limiter took for it beforehand; 0 nothing */
 	/* the command's own progress, over several backend requests */
 	struct blk_io bio;
+	uint64_t bio_since_ns;			/* slow.c: 0 none is out; NVME_BIO_UNSEEN; when a look first found it out */
+	bool bio_told;				/* as a slow one */
 	int step;
 	uint32_t idx;
 	uint64_t w[6];
@@ -125,6 +139,8 @@ struct nvme_req {
 	struct nvme_cq *cq;			/* once it has its completion */
 	struct nvme_cqe cqe;
 };
+
+enum { NVME_BIO_UNSEEN = 1 };
 
 enum nvme_row_flags {
 	NVME_ROW_IN = 1 << 0,			/* host -> controller data */
@@ -248,11 +264,12 @@ struct nvme_ctrl {
 	uint32_t cq_pending_irq[(NVME_MSIX_VECTORS + 31) / 32];
 
 	struct nvme_req *reqs;
-	struct list req_free, buf_wait, throttled, retry, telling;	/* nvme_req */
+	struct list req_free, buf_wait, wide_wait, throttled, retry, telling;	/* nvme_req */
 	unsigned req_count;				/* in req_free */
 	unsigned inflight;				/* all requests out, orphans too, AERs not */
 	uint8_t *bufs[NVME_BUFS];
 	uint32_t bufs_free;				/* bit map */
+	struct nvme_wide wide[NVME_WIDES];
 	unsigned held_count;				/* completions waiting for CQ room, all queues */
 	struct nvme_ctrl_stats stats;			/* derived */
 	uint64_t work;					/* derived: bytes given to backends since the last poll began */
@@ -260,7 +277,7 @@ struct nvme_ctrl {
 	unsigned sq_top, cq_top, sq_turn;		/* derived: highest live qid + 1; where the next fetch round starts */
 	struct blk_io shn_io;				/* derived: the flush of a shutdown */
 #ifdef FERRY_BREAK_DIRTY_LATE
-	struct { uint64_t iova, len; } late[NVME_IOV_MAX];
+	struct { uint64_t iova, len; } late[NVME_WIDE_IOV];
 	int late_count;
 #endif
 	uint32_t shn_ns;				/* derived: attachment it has come to; 0 none under way */
@@ -386,6 +403,8 @@ void nvme_hmlm_identify_ns_nvm(struct nvme_ns *, struct nvme_id_ns_nvm *);
  * Called for every controller; does nothing where nobody logs. */
 void nvme_log_change(struct nvme_ctrl *mc, struct nvme_ns *, uint64_t slba, uint64_t nlb, bool dealloc);
 void nvme_log_namespace(struct nvme_ctrl *mc, struct nvme_ns *);	/* everything changed (Format) */
+/* Takes a Suspend back that waits for its drain: for the caller to complete. NULL: there is none of that name. */
+struct nvme_req *nvme_suspend_take(struct nvme_ctrl *mmc, uint32_t sqid, uint32_t cid);
 /* Called from ctrl.c */
 void nvme_migration_drained(struct nvme_ctrl *mc);
 void nvme_hmlm_clr(struct nvme_ctrl *);		/* that controller (MMC or MC) was reset */

@@ -1,4 +1,4 @@
-/* Commands made of several backend requests, one after the other: Flush of all, Verify, DSM, Copy, Format.
+/* Commands made of several backend requests, one after the other: Flush of all, Write Zeroes, Verify, DSM, Copy, Format.
  *
  * nvme_req_blk sees to it that a backend that answers at once does not nest us once per piece. Uses req->w[3]; w[0..2], step
  * and idx are the command's.

@@ -28,11 +28,14 @@ void nvme_reqs_init(struct nvme_ctrl *c)
 {
 	list_init(&c->req_free);
 	list_init(&c->buf_wait);
+	list_init(&c->wide_wait);
 	list_init(&c->throttled);
 	list_init(&c->retry);
 	list_init(&c->telling);
 	for (unsigned i = 0; i < c->max_reqs; i++) {
 		c->reqs[i].ctrl = c;
+		c->reqs[i].iov = c->reqs[i].iov_own;
+		c->reqs[i].iova = c->reqs[i].iova_own;
 		list_push(&c->req_free, &c->reqs[i].link);
 	}
 	c->req_count = c->max_reqs;
@@ -161,6 +164,12 @@ static void req_let_go(struct nvme_req *req)
 	if (req->holds_gmem)
 		gmem_release(&c->dev.gmem);
 	req->holds_gmem = false;
+	if (__builtin_expect(!req->wide, 1))
+		return;
+	req->wide->used = false;
+	req->wide = NULL;
+	req->iov = req->iov_own;
+	req->iova = req->iova_own;
 }
 
 static void req_undelivered(struct nvme_req *req)
@@ -363,6 +372,26 @@ static void req_prepare(struct nvme_req *req)
 		nvme_req_mapped(req, st);
 }
 
+nvme_status nvme_req_widen(struct nvme_req *req)
+{
+	struct nvme_ctrl *c = req->ctrl;
+	struct nvme_wide *w = c->wide;
+
+	while (w < c->wide + NVME_WIDES && w->used)
+		w++;
+	if (w == c->wide + NVME_WIDES) {
+		req_wait(req, &c->wide_wait);
+		return NVME_ASYNC;
+	}
+	w->used = true;
+	memcpy(w->iov, req->iov, (size_t)req->iovcnt * sizeof(*w->iov));
+	memcpy(w->iova, req->iova, (size_t)req->iovcnt * sizeof(*w->iova));
+	req->wide = w;
+	req->iov = w->iov;
+	req->iova = w->iova;
+	return NVME_SUCCESS;
+}
+
 nvme_status nvme_req_refetch(struct nvme_req *req, uint32_t len)
 {
 	nvme_status st;
@@ -473,9 +502,14 @@ static int blk_give(struct nvme_req *req)
 {
 	struct blk *b = req->ns->blk;
 	uint64_t bytes = req->bio.nlb * b->block_bytes;
+	int rc;
 
 	req->ctrl->work += req->bio.op == BLK_DEALLOC ? bytes / 16 : bytes;
-	return blk_submit(b, &req->bio);
+	req->bio_since_ns = NVME_BIO_UNSEEN;
+	rc = blk_submit(b, &req->bio);
+	if (rc)
+		req->bio_since_ns = 0;
+	return rc;
 }
 
 static void retry_later(struct nvme_req *req)
@@ -511,6 +545,11 @@ static void blk_answer(struct nvme_req *req, int rc)
 
 static void bio_done(struct blk_io *io, int rc)
 {
+	struct nvme_req *req = io->ctx;
+
+	if (req->bio_told)
+		nvme_slow_over(req, rc);
+	req->bio_since_ns = 0;
 	blk_answer(io->ctx, rc);
 }
 
@@ -583,6 +622,25 @@ static bool bufs_poll(struct nvme_ctrl *c)
 	return any;
 }
 
+/* From the start again: what was read of its list was not kept. Who still finds no room is back at the end. */
+static bool wide_poll(struct nvme_ctrl *c)
+{
+	unsigned free = 0;
+	struct list *l;
+	bool any = false;
+
+	for (unsigned i = 0; i < NVME_WIDES && !list_empty(&c->wide_wait); i++)
+		free += !c->wide[i].used;
+	while (free-- && !c->dev.gmem.draining && c->work < NVME_WORK_MAX && (l = list_pop(&c->wide_wait))) {
+		struct nvme_req *req = LIST_ENTRY(l, struct nvme_req, link);
+
+		req->where = NVME_REQ_OUT;
+		req_prepare(req);
+		any = true;
+	}
+	return any;
+}
+
 static bool throttled_poll(struct nvme_ctrl *c)
 {
 	bool any = false;
@@ -608,6 +666,7 @@ bool nvme_reqs_poll(struct nvme_ctrl *c)
 	any = telling_poll(c);
 	any |= retry_poll(c);
 	any |= bufs_poll(c);
+	any |= wide_poll(c);
 	any |= throttled_poll(c);
 	return any;
 }

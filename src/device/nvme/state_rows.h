@@ -62,7 +62,7 @@ WIRE_STRUCT(nvme_state_err, 32, NVME_STATE_ERR);
 	D(dbbuf_generation, "of the pointers")                                                 \
 	C(ADMIN, sq) C(ADMIN, cq) A(IRQS, cq_pending_irq, 4)                                   \
 	D(reqs, "a suspended controller has none but those in AERS and HELD")                  \
-	D(req_free, "as reqs") D(req_count, "as reqs") D(buf_wait, "as reqs") D(throttled, "as reqs") D(retry, "as reqs") D(telling, "as reqs") \
+	D(req_free, "as reqs") D(req_count, "as reqs") D(buf_wait, "as reqs") D(wide_wait, "as reqs") D(wide, "as reqs") D(throttled, "as reqs") D(retry, "as reqs") D(telling, "as reqs") \
 	D(inflight, "follows from HELD") D(held_count, "follows from HELD") D(bufs, "memory") D(bufs_free, "as reqs")             \
 	D(work, "of one poll") D(unstick_ns, "of this server's memory table") D(stats, "this server's counters, for its operator")                                   \
 	D(sq_top, "follows from the SQs") D(cq_top, "follows from the CQs") D(sq_turn, "fairness only") \

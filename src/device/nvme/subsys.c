@@ -102,7 +102,8 @@ static void sync_done(struct blk_io *io, int rc)
 {
 	struct nvme_ns *ns = io->ctx;
 
-	ns->sync = NVME_SYNC_DONE;
+	ns->sync = ns->sync_forgotten ? NVME_SYNC_NONE : NVME_SYNC_DONE;
+	ns->sync_forgotten = false;
 	ns->sync_rc = rc;
 }
 
@@ -299,9 +300,17 @@ static int extend_begin(struct nvme_ns *ns, uint64_t blocks, struct err *err)
 	return rc;
 }
 
+void nvme_ns_extend_stop(struct nvme_ns *ns)
+{
+	if (ns->sync == NVME_SYNC_OUT)
+		ns->sync_forgotten = true;
+	else
+		ns->sync = NVME_SYNC_NONE;
+}
+
 int nvme_ns_extend(struct nvme_ns *ns, uint64_t blocks, struct err *err)
 {
-	int rc = ns->sync == NVME_SYNC_NONE ? extend_begin(ns, blocks, err) : 0;
+	int rc = ns->sync_forgotten ? -EAGAIN : ns->sync == NVME_SYNC_NONE ? extend_begin(ns, blocks, err) : 0;
 
 	if (rc || ns->sync != NVME_SYNC_DONE)
 		return rc ? rc : -EAGAIN;

@@ -20,6 +20,14 @@ struct nvme_subsys;
 struct nvme_ctrl;
 struct nvme_ns;
 
+struct nvme_slow {			/* a disk has had a request for long; or (over) now gives it back, with rc */
+	struct nvme_ns *ns;
+	enum blk_op op;
+	uint64_t lba, nlb, age_ns;	/* a flush has no blocks */
+	bool over;
+	int rc;
+};
+
 struct nvme_subsys_cfg {
 	struct env *env;
 	char nqn[224], serial[21], model[41], firmware[9];	/* empty: defaults */
@@ -32,6 +40,10 @@ struct nvme_subsys_cfg {
 	/* The two readings where a client could differ (docs/choices.md) */
 	bool tpt_only_tail;		/* tail trigger fires only on tail == TPT */
 	bool get_cdq_8_bytes;		/* Get Features 21h transfers 8 bytes, for nvme-cli's short buffer */
+	/* Requests that a namespace's disk has had for slow_ns or longer are told of, once, and again when they are done. NULL or 0: not */
+	void (*slow)(void *ctx, const struct nvme_slow *);
+	void *slow_ctx;
+	uint64_t slow_ns;
 };
 
 /* NULL and a sentence on failure. Free frees all controllers and namespaces (and closes their blk). */
@@ -39,6 +51,8 @@ struct nvme_subsys *nvme_subsys_new(const struct nvme_subsys_cfg *, struct err *
 void nvme_subsys_free(struct nvme_subsys *);
 /* Finishes what backends have finished, runs every controller's deferred work. True if anything was done. */
 bool nvme_subsys_poll(struct nvme_subsys *);
+/* Looks for requests that are slow: to be called about once a second. Ages are up to the time between two looks too short. */
+void nvme_subsys_look(struct nvme_subsys *);
 /* NVM Subsystem Reset: a Controller Level Reset of every controller. */
 void nvme_subsys_reset(struct nvme_subsys *);
 
@@ -56,11 +70,15 @@ int nvme_ns_remove(struct nvme_ns *, struct err *);
 int nvme_ns_may_resize(struct nvme_ns *, uint64_t blocks, struct err *);
 /* The medium is longer, and durably so; nobody sees it yet. -EAGAIN: poll the subsystem and call again with the same size. */
 int nvme_ns_extend(struct nvme_ns *, uint64_t blocks, struct err *);
+/* The extension is not waited for any longer: the medium may be longer, the namespace is not. Harmless at any time. */
+void nvme_ns_extend_stop(struct nvme_ns *);
 /* From now on this is its size; every controller that has it gets a notice. The medium has at least as much. */
 void nvme_ns_set_size(struct nvme_ns *, uint64_t blocks);
 /* Cuts the medium behind the namespace's end. -EAGAIN while commands reach beyond it; else 0 or -errno with a sentence. */
 int nvme_ns_trim(struct nvme_ns *, struct err *);
 uint64_t nvme_ns_blocks(const struct nvme_ns *);
+/* Requests that its disk has now had for slow_ns or longer. */
+void nvme_ns_slow(const struct nvme_ns *, unsigned *count, uint64_t *oldest_ns);
 struct nvme_ns *nvme_ns_find(struct nvme_subsys *, uint32_t nsid); /* NULL if there is none */
 uint32_t nvme_ns_nsid(const struct nvme_ns *);
 const struct nvme_ns_ids *nvme_ns_ids(const struct nvme_ns *);

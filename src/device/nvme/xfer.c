@@ -164,6 +164,8 @@ static nvme_status prp_took(struct nvme_req *req)
 
 /* ---- SGL (Base 4.3.2) ---- */
 
+static int segs_max(const struct nvme_req *req) { return req->wide ? NVME_WIDE_IOV : NVME_IOV_MAX; }
+
 /* A descriptor of data. Bit buckets count where the controller is the source, and are ignored where the host is. */
 static nvme_status sgl_data(struct nvme_req *req, const struct nvme_sgl *d)
 {
@@ -176,7 +178,7 @@ static nvme_status sgl_data(struct nvme_req *req, const struct nvme_sgl *d)
 		return NVME_SGL_DATA_LENGTH;
 	if (!len)
 		return NVME_SUCCESS;
-	if (req->iovcnt == NVME_IOV_MAX)
+	if (req->iovcnt == segs_max(req))
 		return NVME_INVALID_SGL_COUNT;
 	if (!bucket && le64_get(d->addr) == BIT_BUCKET)
 		return NVME_DATA_TRANSFER_ERROR;	/* no memory is there, and it must not pass for a bucket */
@@ -218,12 +220,19 @@ static nvme_status sgl_map(struct nvme_req *req)
 
 static nvme_status sgl_segment(struct nvme_req *req, uint64_t addr, uint32_t len, bool last)
 {
+	uint32_t n = len / sizeof(struct nvme_sgl);
+	nvme_status st = NVME_SUCCESS;
+
 	if (!len || len % sizeof(struct nvme_sgl))
 		return NVME_INVALID_SGL_SEGMENT;
-	if (len / sizeof(struct nvme_sgl) > (uint32_t)(NVME_IOV_MAX - req->iovcnt) || ++req->map_chains > SEGMENTS_MAX)
+	if (n > (uint32_t)(NVME_WIDE_IOV - req->iovcnt) || ++req->map_chains > SEGMENTS_MAX)
 		return NVME_INVALID_SGL_COUNT;
+	if (n > (uint32_t)(segs_max(req) - req->iovcnt))
+		st = nvme_req_widen(req);
+	if (st != NVME_SUCCESS)
+		return st;
 	req->map_last = last;
-	req->map_want = len / sizeof(struct nvme_sgl);
+	req->map_want = n;
 	return list_read(req, addr, &req->iov[req->iovcnt], len);
 }
 

@@ -4,6 +4,7 @@
  * thread of its own, which shares nothing with us but struct resolve.
  */
 #include "env/linux/addr.h"
+#include "env/linux/loop.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -63,6 +64,13 @@ int addr_parse(struct addr_text *t, const char *text, struct err *err)
 	return err_set(err, -EINVAL, "%.80s: expected unix:PATH or tcp:HOST:PORT", text);
 }
 
+int addr_judge(const char *text, struct err *err)
+{
+	struct addr_text t;
+
+	return addr_parse(&t, text, err);
+}
+
 int addr_numeric(const struct addr_text *t, struct addr *a)
 {
 	uint16_t port = htons((uint16_t)atoi(t->port));
@@ -90,7 +98,7 @@ int addr_lookup(const struct addr_text *t, struct addr *out, int max)
 	int rc = getaddrinfo(t->host, t->port, &hints, &list), n = 0;
 
 	if (rc)
-		return rc == EAI_SYSTEM ? -errno : rc == EAI_MEMORY ? -ENOMEM : rc == EAI_AGAIN ? -EHOSTDOWN : -ENOENT;
+		return rc == EAI_SYSTEM ? -errno : rc == EAI_MEMORY ? -ENOMEM : rc == EAI_AGAIN ? -EHOSTDOWN : -ENXIO;
 	for (it = list; it && n < max; it = it->ai_next) {
 		if (it->ai_addrlen > sizeof(out[n].in6))
 			continue;
@@ -98,7 +106,7 @@ int addr_lookup(const struct addr_text *t, struct addr *out, int max)
 		out[n++].len = it->ai_addrlen;
 	}
 	freeaddrinfo(list);
-	return n ? n : -ENOENT;
+	return n ? n : -ENXIO;
 }
 
 struct resolve {

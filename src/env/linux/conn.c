@@ -130,7 +130,7 @@ static int looking_up(struct conn *c)
 		return n;
 	drop_resolve(c);
 	if (n <= 0)
-		return die(c, n ? n : -ENOENT);
+		return die(c, n ? n : -ENXIO);
 	c->to_count = n;
 	c->phase = TO_CONNECT;
 	return 0;

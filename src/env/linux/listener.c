@@ -1,6 +1,7 @@
 /* Listening sockets (loop.h). A unix socket file outlives its program: it is replaced only when nobody answers on it. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@ enum { BACKLOG = 64 };
 struct listener {
 	struct loop *loop;
 	int fd;
+	int spare;		/* given up to take a connection that there is no descriptor for, and end it */
+	bool full;		/* said that there are none */
 	bool is_unix, bound;
 	struct addr addr;
 	dev_t dev;		/* the socket file we made: only that one is removed */
@@ -129,10 +132,27 @@ struct listener *listener_new(struct loop *l, const char *addr, struct err *err)
 		return err_set(err, -ENOMEM, "%s: out of memory", addr), NULL;
 	s->loop = l;
 	s->fd = -1;
+	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (!listener_setup(s, addr, err))
 		return s;
 	listener_free(s);
 	return NULL;
+}
+
+/* A connection that is not taken stays ready, and the loop would never sleep again. */
+static void turn_away(struct listener *s)
+{
+	int fd;
+
+	if (!s->full)
+		log_warn("%s: connections are refused, because there are no more file descriptors; raise the limit (ulimit -n)", s->text);
+	s->full = true;
+	if (s->spare >= 0)
+		close(s->spare);
+	fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 struct env_conn *listener_accept(struct listener *s)
@@ -141,9 +161,10 @@ struct env_conn *listener_accept(struct listener *s)
 
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE)
-			log_warn("%s: a connection waits, but there are no more file descriptors; raise the limit (ulimit -n)", s->text);
+			turn_away(s);
 		return NULL;
 	}
+	s->full = false;
 	if (!s->is_unix)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	return conn_from_fd(s->loop, fd);
@@ -161,5 +182,7 @@ void listener_free(struct listener *s)
 		loop_unwatch(s->loop, s->fd);
 		close(s->fd);
 	}
+	if (s->spare >= 0)
+		close(s->spare);
 	free(s);
 }

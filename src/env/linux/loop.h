@@ -28,6 +28,7 @@ void env_linux_free(struct env *);
 /* Listening streams. addr as in env_connect; a unix socket path is unlinked on close, and on open if nobody answers on it.
  * -EADDRINUSE with a sentence if somebody does. */
 struct listener;
+int addr_judge(const char *addr, struct err *);	/* 0, or -EINVAL with a sentence: an address that nobody could use */
 struct listener *listener_new(struct loop *, const char *addr, struct err *);
 struct env_conn *listener_accept(struct listener *); /* NULL when nobody waits */
 const char *listener_addr(const struct listener *); /* as it can be connected to: "tcp:HOST:0" has got its port */
