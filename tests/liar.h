@@ -114,10 +114,14 @@ static int l_map(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd
 	s->bytes = size;
 	return s->real->ops->dma_map(s->real, iova, ptr, size, fd, off);
 }
+static int l_map_as(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t off, bool r, bool w)
+{
+	return of(p)->real->ops->dma_map_as(of(p)->real, iova, ptr, size, fd, off, r, w);
+}
 static int l_unmap(struct port *p, uint64_t iova, uint64_t size) { return of(p)->real->ops->dma_unmap(of(p)->real, iova, size); }
 static int l_reset(struct port *p) { return of(p)->real->ops->reset(of(p)->real); }
 static const struct port_ops l_ops = { .reg_read = l_read, .reg_write = l_write, .doorbell = l_bell, .cfg_read = l_cfg, .cfg_write = l_cfg_put,
-				       .dma_map = l_map, .dma_unmap = l_unmap, .reset = l_reset };
+				       .dma_map = l_map, .dma_map_as = l_map_as, .dma_unmap = l_unmap, .reset = l_reset };
 
 static void remember(struct liar *l, const struct nvme_sqe *s, const struct nvme_cqe *c)
 {

@@ -387,6 +387,8 @@ static inline void mr_port(struct mrig *r, unsigned i)
 	mr_queues(p, 1);
 }
 
+static enum monitor_guard mr_guard;	/* of the rigs that follow */
+
 static inline void mr_open(struct mrig *r, bool message)
 {
 	memset(r, 0, sizeof(*r));
@@ -398,7 +400,7 @@ static inline void mr_open(struct mrig *r, bool message)
 	unlink(r->path);
 	r->store = rec_open(&(struct rec_cfg){ .path = r->path, .seed = 1 }, NULL);
 	EXPECT(r->store);
-	r->m = monitor_new(&(struct monitor_cfg){ .env = &r->env, .store = r->store, .message_mode = message }, NULL);
+	r->m = monitor_new(&(struct monitor_cfg){ .env = &r->env, .store = r->store, .message_mode = message, .guard = mr_guard }, NULL);
 	EXPECT(r->m);
 	mr_port(r, 0);
 	mr_port(r, 1);

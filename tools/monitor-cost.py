@@ -6,7 +6,7 @@
 import json, os, signal, statistics, subprocess, sys, tempfile, time
 
 FERRY = os.path.join(os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else 'build'), 'src/cmd/ferry')
-WAYS = {'without': None, 'shared': [], 'shared, recorded': ['--record', 'REC'], '--message-mode': ['--message-mode']}
+WAYS = {'without': None, '--guard off': ['--guard', 'off'], 'shared': [], '--guard all': ['--guard', 'all'], 'shared, recorded': ['--record', 'REC'], '--message-mode': ['--message-mode']}
 SECONDS, ROUNDS = 1.5, 3
 
 

@@ -17,7 +17,7 @@ struct verify_vals {
 	const char *backend, *socket, *device, *device_again;
 	const char *group, *tag, *id, *checklist, *report, *xfail, *store, *html, *ucis, *stubs;
 	uint64_t seed, timeout, quiet, mcs, again;
-	bool yes_destroy, verbose, has_seed, no_hmlm, by_message, gate, far, fail_fast;
+	bool yes_destroy, verbose, has_seed, no_hmlm, by_message, gate, far, fail_fast, guard;
 };
 _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 
@@ -42,6 +42,7 @@ _Static_assert(sizeof(struct verify_vals) <= COMMAND_VALS_MAX, "values fit");
 	OPT(V, timeout, "timeout", 0, OPT_TIME, "TIME", "how long a command may take", .dflt = "5s"), \
 	OPT(V, quiet, "quiet", 0, OPT_TIME, "TIME", "how long to watch for what must not happen", .dflt = "5ms"), \
 	OPT(V, again, "for", 0, OPT_TIME, "TIME", "again with the next seed until this time is over or something fails"), \
+	OPT(V, guard, "guard", 0, OPT_FLAG, NULL, "compare all memory of all controllers around each command that is waited for, not a part of it"), \
 	OPT(V, fail_fast, "fail-fast", 0, OPT_FLAG, NULL, "stop after the first test that is not as expected"), \
 	OPT(V, xfail, "xfail", 0, OPT_STR, "FILE", "known failures: a line 'ID reason' each"), \
 	OPT(V, report, "report", 'r', OPT_STR, "LIST", "files to write: .json .xml (JUnit) .tap .html"), \
@@ -209,7 +210,7 @@ static int cmd_run(const struct command *self, void *vals, int argc, char **argv
 	char replay[2200] = "", *known = NULL;
 	struct vrun_cfg c = { .group = v->group, .tag = v->tag, .id = v->id, .checklist = v->checklist, .seed = v->has_seed ? v->seed : any_seed(),
 			      .cmd_ns = v->timeout, .quiet_ns = v->quiet, .replay = replay, .progress = stdout, .verbose = v->verbose,
-			      .fail_fast = v->fail_fast };
+			      .fail_fast = v->fail_fast, .guard = v->guard };
 	struct err err = { "" };
 	struct dut d = { 0 };
 	int code = EXIT_FERRY_USAGE;

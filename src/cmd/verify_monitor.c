@@ -15,7 +15,7 @@
 enum { LANES = 16, TICK_NS = 100000000 };
 
 struct monitor_vals {
-	const char *listen, *to, *record, *shared, *cntlid, *inject;
+	const char *listen, *to, *record, *shared, *cntlid, *inject, *guard;
 	uint64_t max, seed;
 	bool message_mode, keep_mmap, once, quiet;
 };
@@ -29,6 +29,7 @@ const struct opt verify_monitor_opts[] = {
 	OPT(T, shared, "shared", 0, OPT_STR, "N[,N]", "sockets (the first is 0) that stay out of message mode, for servers that need their memory"),
 	OPT(T, cntlid, "cntlid", 0, OPT_STR, "ID[,ID]", "the controllers' CNTLIDs, if no Identify Controller will pass to tell"),
 	OPT(T, keep_mmap, "keep-mmap", 0, OPT_FLAG, NULL, "let clients map doorbells; they are then not seen"),
+	OPT(T, guard, "guard", 0, OPT_STR, "WHAT", "shared mode: compare what commands lend for reading: off, lists, or all (data too: for hosts that do not touch it before they ring, as the suite)", .dflt = "lists"),
 	OPT(T, max, "max-bytes", 0, OPT_BYTES, "BYTES", "of the record; then it ends, the monitor goes on"),
 	OPT(T, seed, "seed", 0, OPT_NUM, "N", "goes into the record"),
 	OPT(T, inject, "inject", 0, OPT_STR, "FAULT[,FAULT]", "message:ACTION:N, one message in N: drop, delay, duplicate, corrupt, reorder, cut, kill (--seed decides)"),
@@ -105,6 +106,18 @@ static int add_lanes(struct monitor *m, const struct monitor_vals *v, struct err
 	return err_set(err, -EINVAL, "more than %d sockets", LANES);
 }
 
+static int guard_of(const char *word, enum monitor_guard *g, struct err *err)
+{
+	static const char *const name[] = { [MONITOR_GUARD_LISTS] = "lists", [MONITOR_GUARD_OFF] = "off", [MONITOR_GUARD_ALL] = "all" };
+
+	for (unsigned i = 0; i < ARRAY_LEN(name); i++)
+		if (!strcmp(word, name[i])) {
+			*g = (enum monitor_guard)i;
+			return 0;
+		}
+	return err_set(err, -EINVAL, "--guard is off, lists or all");
+}
+
 /* The faults that were asked for; *inj stays unused without any. */
 static int add_faults(struct inj *inj, const struct monitor_vals *v, struct err *err)
 {
@@ -137,6 +150,8 @@ static void print_stats(const struct monitor *m, const struct rec_store *store, 
 	NUM_("completions", s->completions);
 	NUM_("interrupts", s->interrupts);
 	NUM_("cdq_entries", s->cdq_entries);
+	NUM_("lent", s->lent);
+	NUM_("lent_unsure", s->lent_unsure);
 	NUM_("reports", s->reports);
 	NUM_("states", s->states);
 	NUM_("unjudged", s->unjudged);
@@ -185,7 +200,7 @@ int cmd_verify_monitor(const struct command *self, void *vals, int argc, char **
 	struct rec_store *store = env ? rec_open(&rc, &err) : NULL;
 	struct monitor_cfg cfg = { .env = env, .store = store, .message_mode = v->message_mode, .keep_mmap = v->keep_mmap,
 				   .inj = v->inject ? &inj : NULL };
-	struct monitor *m = store && !add_faults(&inj, v, &err) ? monitor_new(&cfg, &err) : NULL;
+	struct monitor *m = store && !add_faults(&inj, v, &err) && !guard_of(v->guard, &cfg.guard, &err) ? monitor_new(&cfg, &err) : NULL;
 	int code = EXIT_FERRY_FAILED;
 
 	(void)self, (void)argc, (void)argv;

@@ -12,7 +12,7 @@
 #include "host/port_loop.h"
 #include "verify/inject.h"
 
-enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000, FAR_QUEUES = 4, FAR_BLOCKS = 8192, FAR_NSID = 50, ALWAYS = 1000000 };
+enum { MMCS = 2, BUDGET = 64, BLOCK = 512, BLOCKS = 32768, VECTORS = 65, DRAIN = 100000, FAR_QUEUES = 4, FAR_BLOCKS = 8192, FAR_NSID = 50, ALWAYS = 1000000, MEMS = 8 };
 
 struct vrig_side {
 	struct vrig *rig;
@@ -21,9 +21,9 @@ struct vrig_side {
 	uint64_t irqs[VECTORS];
 	/* by message: its memory is ours to give, access by access */
 	bool by_message;
-	struct port_ops ops;		/* the loop port's, but for dma_map */
-	uint8_t *mem;
-	uint64_t iova, bytes;
+	struct port_ops ops;		/* the loop port's, but for these */
+	int (*unmap)(struct port *, uint64_t iova, uint64_t size);	/* the loop port's */
+	struct { uint8_t *p; uint64_t iova, bytes; } mem[MEMS];
 	struct list held;		/* of struct access */
 };
 struct vrig_ns { struct nvme_ns *ns; struct blk *error; };
@@ -87,7 +87,10 @@ static enum inj_act ask(struct vrig_side *s, struct gmem_op *op, unsigned *turns
 
 static uint8_t *place_of(struct vrig_side *s, const struct gmem_op *op)
 {
-	return s->mem && range_inside(op->iova - s->iova, op->len, s->bytes) ? s->mem + (op->iova - s->iova) : NULL;
+	for (unsigned i = 0; i < MEMS; i++)
+		if (s->mem[i].p && range_inside(op->iova - s->mem[i].iova, op->len, s->mem[i].bytes))
+			return s->mem[i].p + (op->iova - s->mem[i].iova);
+	return NULL;
 }
 
 /* A read brings what stands there now; a write takes effect when it is answered. */
@@ -167,18 +170,38 @@ static struct vrig_side *side_of(const struct port *p)
 	return NULL;
 }
 
-static int map_by_message(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off)
+static int map_by_message_as(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off, bool read, bool write)
 {
 	struct vrig_side *s = side_of(p);
-	int rc = s ? devloop_dma_map(&s->loop, iova, size, NULL, true, true) : -ENODEV;
+	unsigned i = 0;
+	int rc;
 
 	(void)fd, (void)fd_off;
+	while (s && i < MEMS && s->mem[i].p)
+		i++;
+	rc = !s ? -ENODEV : i == MEMS ? -ENOSPC : devloop_dma_map(&s->loop, iova, size, NULL, read, write);
 	if (rc)
 		return rc;
-	s->mem = ptr;
-	s->iova = iova;
-	s->bytes = size;
+	s->mem[i].p = ptr;
+	s->mem[i].iova = iova;
+	s->mem[i].bytes = size;
 	return 0;
+}
+
+static int map_by_message(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off)
+{
+	return map_by_message_as(p, iova, ptr, size, fd, fd_off, true, true);
+}
+
+static int unmap_by_message(struct port *p, uint64_t iova, uint64_t size)
+{
+	struct vrig_side *s = side_of(p);
+	int rc = s ? s->unmap(p, iova, size) : -ENODEV;
+
+	for (unsigned i = 0; !rc && i < MEMS; i++)
+		if (s->mem[i].iova == iova)
+			s->mem[i].p = NULL;
+	return rc;
 }
 
 static void serve_by_message(struct vrig_side *s, struct port *p)
@@ -187,7 +210,10 @@ static void serve_by_message(struct vrig_side *s, struct port *p)
 
 	s->by_message = true;
 	s->ops = *p->ops;
+	s->unmap = s->ops.dma_unmap;
 	s->ops.dma_map = map_by_message;
+	s->ops.dma_map_as = map_by_message_as;
+	s->ops.dma_unmap = unmap_by_message;
 	p->ops = &s->ops;
 	g->remote = on_access;
 	g->remote_ctx = s;
@@ -219,7 +245,7 @@ static int again(struct dut_ctrl *c, struct err *err)
 	struct gmem *g = &nvme_ctrl_device(s->ctrl)->gmem;
 	int rc = -EAGAIN;
 
-	s->mem = NULL;
+	memset(s->mem, 0, sizeof(s->mem));
 	for (unsigned n = 0; n < DRAIN && (rc = devloop_detach(&s->loop)) == -EAGAIN; n++) {
 		LIST_EACH(&s->held, it)
 			LIST_ENTRY(it, struct access, link)->due = 0;
@@ -486,7 +512,7 @@ int verify_rig_open(struct dut *d, const struct verify_rig_cfg *cfg, struct err 
 	if (!r)
 		return err_set(err, -ENOMEM, "no memory");
 	*d = (struct dut){ .backend = "inprocess", .media = media, .resize = resize, .pump = pump, .ctx = r, .close = rig_close,
-			   .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | DUT_MEDIA | DUT_RESIZE | (cfg->by_message ? DUT_ACCESS : 0) };
+			   .caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_IRQ | DUT_DESTROY | DUT_MEDIA | DUT_RESIZE | DUT_RIGHTS | (cfg->by_message ? DUT_ACCESS : 0) };
 	snprintf(d->about, sizeof(d->about), "ferry's own device in this process, %u MCs%s%s", mcs, cfg->by_message ? ", memory by message" : "",
 		 cfg->far ? ", and a smaller subsystem" : "");
 	r->dut = d;

@@ -32,6 +32,8 @@ struct port_ops {
 	/* Any BAR, 4 or 8 bytes: for what is not a register (the MSI-X table). May be NULL. */
 	int (*bar_read)(struct port *, unsigned bar, uint32_t off, void *buf, uint32_t len);
 	int (*bar_write)(struct port *, unsigned bar, uint32_t off, const void *buf, uint32_t len);
+	/* As dma_map, where the device may only read, or only write. NULL: this way to a controller knows no rights. */
+	int (*dma_map_as)(struct port *, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off, bool read, bool write);
 };
 
 #endif

@@ -53,10 +53,15 @@ static int bar_write(struct port *p, unsigned bar, uint32_t off, const void *buf
 	return bar < BARS ? devloop_write(of(p)->loop, bar, off, buf, len) : -EINVAL;
 }
 
-static int dma_map(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off)
+static int dma_map_as(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off, bool read, bool write)
 {
 	(void)fd, (void)fd_off; /* same process: the pointer will do */
-	return devloop_dma_map(of(p)->loop, iova, size, ptr, true, true);
+	return devloop_dma_map(of(p)->loop, iova, size, ptr, read, write);
+}
+
+static int dma_map(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off)
+{
+	return dma_map_as(p, iova, ptr, size, fd, fd_off, true, true);
 }
 
 static int dma_unmap(struct port *p, uint64_t iova, uint64_t size)
@@ -81,7 +86,7 @@ static void port_close(struct port *p) { free(of(p)); }
 
 static const struct port_ops ops = {
 	.reg_read = reg_read, .reg_write = reg_write, .doorbell = doorbell, .cfg_read = cfg_read, .cfg_write = cfg_write,
-	.bar_read = bar_read, .bar_write = bar_write, .dma_map = dma_map, .dma_unmap = dma_unmap, .reset = reset, .close = port_close,
+	.bar_read = bar_read, .bar_write = bar_write, .dma_map = dma_map, .dma_map_as = dma_map_as, .dma_unmap = dma_unmap, .reset = reset, .close = port_close,
 };
 
 struct port *port_loop_new(struct devloop *loop, void (*pump)(void *ctx), void *ctx, struct err *err)

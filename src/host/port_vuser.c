@@ -58,6 +58,11 @@ static int cfg_write(struct port *p, uint32_t off, const void *buf, uint32_t len
 	return vuser_client_write(of(p)->client, REGION_CONFIG, off, buf, len);
 }
 
+static int dma_map_as(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off, bool read, bool write)
+{
+	return vuser_client_dma_map(of(p)->client, iova, size, ptr, read, write, fd, fd_off);
+}
+
 static int bar_read(struct port *p, unsigned bar, uint32_t off, void *buf, uint32_t len)
 {
 	return bar < BARS ? vuser_client_read(of(p)->client, bar, off, buf, len) : -EINVAL;
@@ -70,7 +75,7 @@ static int bar_write(struct port *p, unsigned bar, uint32_t off, const void *buf
 
 static int dma_map(struct port *p, uint64_t iova, void *ptr, uint64_t size, int fd, uint64_t fd_off)
 {
-	return vuser_client_dma_map(of(p)->client, iova, size, ptr, true, true, fd, fd_off);
+	return dma_map_as(p, iova, ptr, size, fd, fd_off, true, true);
 }
 
 static int dma_unmap(struct port *p, uint64_t iova, uint64_t size)
@@ -96,7 +101,7 @@ static void port_close(struct port *p)
 
 static const struct port_ops ops = {
 	.reg_read = reg_read, .reg_write = reg_write, .doorbell = doorbell, .cfg_read = cfg_read, .cfg_write = cfg_write,
-	.bar_read = bar_read, .bar_write = bar_write, .dma_map = dma_map, .dma_unmap = dma_unmap, .poll = port_poll, .reset = reset, .close = port_close,
+	.bar_read = bar_read, .bar_write = bar_write, .dma_map = dma_map, .dma_map_as = dma_map_as, .dma_unmap = dma_unmap, .poll = port_poll, .reset = reset, .close = port_close,
 };
 
 struct vuser_client *port_vuser_client(struct port *p) { return of(p)->client; }

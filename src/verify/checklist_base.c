@@ -56,6 +56,7 @@
 	I("NVM21_4_3_1_02", "B-PRP-2", SHALL, "Base 2.1 4.3.1", "PRP2 or a list entry with an offset => 0/13h", "PRP Offset Invalid or Invalid Field") \
 	I("NVM21_4_3_1_03", "B-PRP-3", SHALL, "Base 2.1 4.3.1", "Only the bytes asked for are written", NULL) \
 	I("NVM21_4_3_1_04", "B-PRP-4", SHALL, "Base 2.1 4.3.1", "A PRP that points at nothing fails the command, not the controller", NULL) \
+	I("NVM21_4_3_1_05", "B-PRP-5", SHALL, "Base 2.1 4.3.1", "Memory is accessed as the host's mapping allows: an access against its rights fails the command and changes nothing there", "the book knows no rights: any error that names a transfer, a pointer or a field; a queue there may be refused, or stay silent until a reset") \
 	I("NVM21_4_3_2_01", "B-SGL-1", SHALL, "Base 2.1 4.3.2", "Where SGLS says so, one SGL data block descriptor moves a command's data", NULL) \
 	I("NVM21_4_3_2_02", "B-SGL-2", SHALL, "Base 2.1 4.3.2", "Segments are followed in order, and only the bytes named are touched", NULL) \
 	I("NVM21_4_3_2_03", "B-SGL-3", SHALL, "Base 2.1 4.3.2", "A bit bucket discards what is read and is ignored for what is written", NULL) \

@@ -49,7 +49,8 @@ enum { DUT_CTRLS = 8 };
 	C(FAR, "far", "no second subsystem with an MMC and an MC of its own can be reached")                  \
 	C(MEDIA, "media", "the back end cannot make a medium fail (inprocess can)")                            \
 	C(RESIZE, "resize", "the back end cannot give a namespace another size (inprocess can)")               \
-	C(PI, "pi", "no namespace formatted with protection information, or one that may be formatted so")
+	C(PI, "pi", "no namespace formatted with protection information, or one that may be formatted so")     \
+	C(RIGHTS, "rights", "the back end cannot give memory that may only be read or only be written")
 #define DUT_CAP_BIT_(name, text, why) DUT_BIT_##name,
 enum { DUT_CAPS(DUT_CAP_BIT_) DUT_CAP_COUNT };
 _Static_assert(DUT_CAP_COUNT <= 63, "a store keeps them in a signed number of 64 bits");

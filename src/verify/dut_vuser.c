@@ -88,6 +88,6 @@ int dut_vuser_open(struct dut *d, const char *const *paths, unsigned count, stru
 		c->again = again;
 		irq &= bind_irqs(c);
 	}
-	d->caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_DESTROY | (irq ? DUT_IRQ : 0);
+	d->caps = DUT_MEM | DUT_REGS | DUT_FLR | DUT_DESTROY | DUT_RIGHTS | (irq ? DUT_IRQ : 0);
 	return 0;
 }

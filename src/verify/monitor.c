@@ -84,13 +84,6 @@ void monitor_cntlid(struct monitor *m, uint16_t number, uint16_t cntlid)
 		c->cntlid = cntlid;
 }
 
-uint64_t monitor_memory_hash(struct monitor *m, uint16_t number)
-{
-	struct ctrl *c = ctrl_numbered(m, number);
-
-	return c ? mem_hash_all(&c->mem) : 0;
-}
-
 void mon_scan(struct monitor *m)
 {
 	if (m->scanning)

@@ -10,8 +10,8 @@
  * descriptor, so that the server must ask for each byte.
  *
  * What each mode sees. Message mode: every access of the controller, judged by address, direction and lifetime. Shared mode: what
- * commands say at their doorbell and what memory holds at doorbells, interrupts and completions; a stray write is not seen, and
- * with shadow doorbells (Doorbell Buffer Config) or keep_mmap a queue that wraps between two looks goes unjudged.
+ * commands say at their doorbell and what memory holds at doorbells, interrupts and completions. What a command lends for reading
+ * only is compared (monitor_guard.c); other stray writes are not seen, and with shadow doorbells (Doorbell Buffer Config) or keep_mmap a queue that wraps between two looks goes unjudged.
  * A controller whose queues were made before its client came to us (a guest that was moved here) is recorded, and not judged until
  * it is enabled anew or its state passes on a lane.
  *
@@ -49,6 +49,7 @@
 	M(DMA_ORPHAN, D, "an access that belongs to no command", "NVMe Base, Data Pointer: PRPs and SGLs")                       \
 	M(DMA_DIR, D, "a command's buffer is accessed against the transfer's direction", "NVMe Base, Opcode: Data Transfer")     \
 	M(DMA_LATE, D, "a command's buffer is accessed after its completion", "NVMe Base, Command Processing")                   \
+	M(MEM_LENT, D, "memory that a command lends for reading only has changed", "NVMe Base, Data Pointer: PRPs and SGLs; Command Processing") \
 	M(SUSP_FETCH, D, "a suspended controller fetches", "NVMe Base, Migration Send: Suspend")                                 \
 	M(SUSP_DMA, D, "a suspended controller accesses memory", "NVMe Base, Migration Send: Suspend")                           \
 	M(SUSP_CQE, D, "a suspended controller completes a command", "NVMe Base, Migration Send: Suspend")                       \
@@ -69,11 +70,15 @@ extern const struct monitor_rule_row monitor_rules[RULE_COUNT];
 
 struct monitor;
 struct inj;
+/* How much is compared in shared mode (monitor_guard.c). ALL is for hosts that leave a command's data alone until they have rung their
+ * completion queue's doorbell: our verifier does, an operating system does not. */
+enum monitor_guard { MONITOR_GUARD_LISTS, MONITOR_GUARD_OFF, MONITOR_GUARD_ALL };
 struct monitor_cfg {
 	struct env *env;			/* the clock; used until monitor_free */
 	struct rec_store *store;		/* may be NULL: judged, not recorded. The caller's */
 	bool message_mode;			/* for lanes that do not say otherwise */
 	bool keep_mmap;
+	enum monitor_guard guard;
 	uint32_t raw_bytes;			/* kept of bulk data, per record; 0: 64 */
 	struct inj *inj;			/* faults in messages (inject.h); NULL: none. The caller's */
 };
@@ -88,6 +93,8 @@ struct monitor_stats {
 	uint64_t messages, bytes, fds, clients;	/* passed on, both ways; clients that came */
 	uint64_t commands, completions, interrupts, cdq_entries;
 	uint64_t broken[RULE_COUNT];
+	uint64_t lent;				/* commands whose memory was kept in mind */
+	uint64_t lent_unsure;			/* it had changed, and others than the device may have done it */
 	uint64_t reports, states;		/* judged: reports that say that there is no more; controllers' states */
 	uint64_t unjudged;			/* transactions of controllers we know too little of */
 };
@@ -102,8 +109,6 @@ int monitor_fd(const struct monitor *); /* readable when monitor_poll has someth
 unsigned monitor_clients(const struct monitor *); /* attached now */
 const struct monitor_stats *monitor_stats(const struct monitor *);
 uint64_t monitor_broken(const struct monitor *); /* violations of all rules */
-/* XXH3-64 over all guest memory that lane's controller can reach and that we can map: before and after, for what must not change. */
-uint64_t monitor_memory_hash(struct monitor *, uint16_t ctrl);
 /* The controller is told to us to be that CNTLID; else its Identify tells. */
 void monitor_cntlid(struct monitor *, uint16_t ctrl, uint16_t cntlid);
 

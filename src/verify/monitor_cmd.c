@@ -25,6 +25,7 @@ void cmd_free(struct ctrl *c, struct cmd *k)
 	free(k->span);
 	free(k->lists);
 	free(k->meta);
+	guard_free(k);
 	free(k);
 }
 
@@ -46,6 +47,7 @@ void cmd_ended(struct ctrl *c, struct msq *q, struct cmd *k, uint32_t status)
 	q->out--;
 	c->cmds_out--;
 	data_free(c, k);
+	guard_end(c, k);
 	list_push(&c->done, &k->link);
 	if (++c->done_count > MON_DONE) {
 		c->done_count--;
@@ -170,5 +172,6 @@ void cmd_seen(struct ctrl *c, struct msq *q, uint32_t index, const struct nvme_s
 		cmd_load(c, k);
 		cmd_data_recs(c, k, k->exact ? "" : "at most");
 	}
+	guard_lend(c, q, k);
 	done_submitted(c, k);
 }

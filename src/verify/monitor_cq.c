@@ -138,6 +138,7 @@ void cq_entry(struct ctrl *c, struct mcq *q, const struct nvme_cqe *e)
 		judge_unknown(c, sq, sqid, cid, uid);
 		return;
 	}
+	guard_done(c, k);
 	ctrl_heard(c, k->rang);
 	if (k->dir == 'C' && !nvme_cqe_status(e))
 		cmd_data_recs(c, k, k->exact ? "" : "at most");

@@ -16,6 +16,7 @@ struct ctrl *ctrl_new(struct monitor *m, uint16_t number)
 	list_init(&c->link);
 	list_init(&c->done);
 	list_init(&c->cdqs);
+	list_init(&c->lent);
 	if (c->vec)
 		return c;
 	free(c);
@@ -167,6 +168,7 @@ void ctrl_scan(struct ctrl *c)
 	c->in_scan = true;
 	c->m->msg_uid = 0; /* whatever is found did not come by the message at hand */
 	c->m->msg_id = REC_STATUS_NONE;
+	guard_look(c);
 	if (c->shadow)
 		queue_shadow(c);
 	for (unsigned i = 0; i < c->cqs; i++)
@@ -174,6 +176,7 @@ void ctrl_scan(struct ctrl *c)
 			cq_scan(c, c->cq[i]);
 	LIST_EACH(&c->cdqs, l)
 		cdq_scan(c, LIST_ENTRY(l, struct cdq, link));
+	guard_judge(c);
 	c->m->msg_uid = uid;
 	c->m->msg_id = id;
 	c->in_scan = false;

@@ -133,7 +133,7 @@ static uint64_t distance(const struct cmd *k, uint64_t at)
 }
 
 /* The three commands whose data lies nearest. */
-static void nearest(struct ctrl *c, uint64_t at, uint64_t uid)
+void dma_nearest(struct ctrl *c, uint64_t at, uint64_t uid)
 {
 	struct { uint64_t d, uid; } near[3] = { { UINT64_MAX, 0 }, { UINT64_MAX, 0 }, { UINT64_MAX, 0 } };
 
@@ -187,7 +187,7 @@ static void judge(struct ctrl *c, const struct whose *w, uint64_t at, uint64_t l
 			mon_break(c, RULE_CDQ_GONE, uid, "write of %llu bytes at 0x%llx, CDQ %u", n, a, cdq_grave(c, at)->id);
 			return;
 		}
-		nearest(c, at, mon_break(c, RULE_DMA_ORPHAN, uid, "%s of %llu bytes at 0x%llx", verb, n, a));
+		dma_nearest(c, at, mon_break(c, RULE_DMA_ORPHAN, uid, "%s of %llu bytes at 0x%llx", verb, n, a));
 		return;
 	case OWN_UNKNOWN:
 		c->m->n.unjudged++;

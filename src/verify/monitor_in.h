@@ -45,6 +45,7 @@ struct mon_mem {
 	struct mon_map *map;
 	unsigned count, cap;
 	volatile sig_atomic_t lost;
+	uint64_t gone;				/* maps taken away so far */
 };
 void mem_fini(struct mon_mem *);
 /* fd < 0: by message. The fd stays the caller's. */
@@ -53,7 +54,7 @@ void mem_del(struct mon_mem *, uint64_t iova, uint64_t size);
 bool mem_covers(const struct mon_mem *, uint64_t iova, uint64_t len, bool write);	/* mapped with that right, in whichever way */
 bool mem_read(const struct mon_mem *, uint64_t iova, void *p, uint64_t len);		/* false: some of it we cannot see */
 bool mem_hash(const struct mon_mem *, const struct span *, unsigned n, uint64_t *hash);
-uint64_t mem_hash_all(const struct mon_mem *);
+const uint8_t *mem_at(const struct mon_mem *, uint64_t iova, uint64_t len);	/* NULL: not in one piece, or we cannot see it */
 
 /* ---- the model ----------------------------------------------------------------------------------------------------- */
 
@@ -75,6 +76,7 @@ struct cmd {
 	struct span *span, *lists;		/* data; PRP list pages and SGL segments read so far */
 	struct span *meta;
 	unsigned spans, list_count, metas, hops;
+	struct lent *lent;			/* monitor_guard.c's; NULL none */
 	uint8_t *data;				/* of commands that we read ourselves: `length` bytes, NULL none */
 	uint64_t filled;			/* of them, from the first on, have been seen */
 	uint64_t born;				/* when it was seen: monitor.clock */
@@ -167,6 +169,10 @@ struct ctrl {
 	unsigned cmds_out;
 	struct list done;
 	unsigned done_count;
+	uint64_t ended;				/* commands so far */
+	struct list lent;			/* monitor_guard.c's: of the commands that are out */
+	unsigned lents;
+	bool odd;				/* one of them differs */
 	struct list cdqs;
 	struct { uint32_t nsid; uint32_t bytes, meta; bool inlined; } ns[64];	/* block sizes, as Identify tells them */
 	unsigned ns_count;
@@ -254,6 +260,7 @@ struct monitor {
 	uint64_t msg_uid;			/* record of the message being looked at, 0 none */
 	uint32_t msg_id;
 	bool scanning;
+	uint64_t lent_bytes;			/* copied of what is lent */
 	uint64_t clock;				/* counts what happens, so that "before" can be asked */
 	uint64_t kept;				/* bytes of commands' data */
 	unsigned eager;				/* commands out whose data we must read before the host uses the memory again */
@@ -365,6 +372,14 @@ void cq_look(struct ctrl *, struct mcq *);	/* at its memory, before anything can
 void cq_entry(struct ctrl *, struct mcq *, const struct nvme_cqe *); /* in the next slot */
 bool cq_torn(struct ctrl *, struct mcq *);	/* the next slot changed, but its phase did not */
 
+/* monitor_guard.c: what commands lend for reading only */
+void guard_lend(struct ctrl *, const struct msq *, struct cmd *);
+void guard_look(struct ctrl *);			/* before completions are looked for */
+void guard_judge(struct ctrl *);		/* and after */
+void guard_done(struct ctrl *, struct cmd *);	/* its completion was found */
+void guard_end(struct ctrl *, struct cmd *);
+void guard_free(struct cmd *);
+
 /* monitor_done.c: what admin commands mean for the model */
 void done_effects(struct ctrl *, struct cmd *, const struct nvme_cqe *, uint64_t uid /* of its record */);
 void done_submitted(struct ctrl *, struct cmd *); /* effects that may begin before the completion */
@@ -414,6 +429,7 @@ void shadow_forget(struct ctrl *);
 void dma_read_asked(struct ctrl *, uint64_t at, uint64_t len);
 void dma_read_done(struct ctrl *, uint64_t at, const uint8_t *p, uint64_t len);
 void dma_written(struct ctrl *, uint64_t at, const uint8_t *p, uint64_t len);
+void dma_nearest(struct ctrl *, uint64_t at, uint64_t uid);	/* links that record to the three commands whose data lies nearest */
 
 /* monitor_cdq.c */
 void cdq_new(struct ctrl *, uint16_t id, uint16_t cntlid, uint32_t slots, uint64_t base, bool contiguous);

@@ -27,7 +27,7 @@ void mem_fini(struct mon_mem *m)
 	for (unsigned i = 0; i < m->count; i++)
 		unmap(&m->map[i]);
 	free(m->map);
-	*m = (struct mon_mem){ 0 };
+	*m = (struct mon_mem){ .gone = m->gone + 1 };
 }
 
 /* Index of the map that holds iova, or of the first one behind it. */
@@ -100,6 +100,7 @@ void mem_del(struct mon_mem *m, uint64_t iova, uint64_t size)
 	if (at == m->count || m->map[at].iova != iova || m->map[at].size != size)
 		return;
 	unmap(&m->map[at]);
+	m->gone++;
 	m->count--;
 	memmove(m->map + at, m->map + at + 1, (m->count - at) * sizeof(*m->map));
 }
@@ -158,14 +159,9 @@ bool mem_hash(const struct mon_mem *m, const struct span *v, unsigned n, uint64_
 	return true;
 }
 
-uint64_t mem_hash_all(const struct mon_mem *m)
+const uint8_t *mem_at(const struct mon_mem *m, uint64_t iova, uint64_t len)
 {
-	XXH3_state_t st;
+	const struct mon_map *p = find(m, iova);
 
-	XXH3_INITSTATE(&st);
-	XXH3_64bits_reset(&st);
-	for (unsigned i = 0; i < m->count; i++)
-		if (m->map[i].ptr)
-			XXH3_64bits_update(&st, m->map[i].ptr, m->map[i].size);
-	return XXH3_64bits_digest(&st);
+	return p && p->ptr && len <= p->size - (iova - p->iova) ? p->ptr + (iova - p->iova) : NULL;
 }

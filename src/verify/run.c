@@ -190,6 +190,7 @@ int vrun_run(struct vrun *r, struct dut *d, const struct vrun_cfg *cfg, struct e
 		return err_set(err, -ENOMEM, "no memory for a run");
 	r->vt->cmd_ns = r->cfg.cmd_ns;
 	r->vt->quiet_ns = r->cfg.quiet_ns;
+	r->vt->guard_all = r->cfg.guard;
 	rc = vt_open(r->vt, d, err);
 	if (rc)
 		return rc;

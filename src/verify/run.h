@@ -14,6 +14,7 @@ struct vrun_cfg {
 	const char *replay;				/* what to put behind "ferry verify replay" to reach this DUT again */
 	FILE *progress;					/* a line per test as it ends; NULL: silent */
 	bool verbose;					/* PASS lines too */
+	bool guard;					/* all memory is looked at around each command */
 	bool fail_fast;					/* nothing runs after the first test that is not as expected */
 	struct cov *cov;				/* NULL: not counted */
 };

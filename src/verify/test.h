@@ -23,7 +23,7 @@ enum { NEED_MM = DUT_MMC | DUT_MC | DUT_MEM, NEED_CDQ = NEED_MM | DUT_TUDCS, NEE
 	NEED_TRACK = NEED_MM | DUT_THMCS };
 
 extern const struct vtest tests_id[], tests_cq[], tests_ft[], tests_ts[], tests_tm[], tests_tr[], tests_mr[], tests_su[], tests_rs[],
-	tests_st[], tests_re[], tests_la[], tests_ba[], tests_io[], tests_e2e[], tests_rn[], tests_xs[], tests_xc[], tests_sg[], tests_fu[], tests_fi[], tests_be[], tests_sv[], tests_me[], tests_db[], tests_rl[], tests_bq[], tests_nc[], tests_pi[];
+	tests_st[], tests_re[], tests_la[], tests_ba[], tests_io[], tests_e2e[], tests_rn[], tests_xs[], tests_xc[], tests_sg[], tests_fu[], tests_fi[], tests_be[], tests_sv[], tests_me[], tests_db[], tests_rl[], tests_bq[], tests_nc[], tests_pi[], tests_mp[];
 
 unsigned vtest_count(void);
 const struct vtest *vtest_at(unsigned i);

@@ -11,6 +11,7 @@ const struct vgroup vgroups[] = {
 	{ "FU", "fused commands", tests_fu },
 	{ "BE", "the edges of what migration rests on", tests_be },
 	{ "BQ", "queues that are not read, or were used before something is switched on", tests_bq },
+	{ "MP", "memory that may only be read, or only be written", tests_mp },
 	{ "ID", "discovery", tests_id },
 	{ "CQ", "controller data queues", tests_cq },
 	{ "FT", "feature 21h and events", tests_ft },

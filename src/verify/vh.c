@@ -2,6 +2,7 @@
 #include "verify/vh.h"
 
 #include "verify/cover.h"
+#include "verify/vt_in.h"
 
 /* ---- commands */
 
@@ -345,6 +346,7 @@ void vh_adopt(struct vctl *to, struct vctl *from)
 	memcpy(to->mem + own, from->mem + own, from->used - own);
 	memcpy(to->red, from->red, sizeof(to->red));
 	to->used = from->used;
+	vt_guard_adopt(to, from);
 	to->reds = from->reds;
 	for (unsigned i = 1; i < VT_QUEUES; i++) {
 		to->sq[i] = from->sq[i];

@@ -93,6 +93,7 @@ struct vmem vt_mem(struct vctl *c, uint32_t bytes)
 	memset(m.p + len, RED_BYTE, VT_PAGE);
 	c->red[c->reds++].off = c->used + len;
 	c->used += len + VT_PAGE;
+	vt_guard_taken(c);
 	return m;
 }
 
@@ -124,6 +125,7 @@ void vt_red_check(struct vt *t)
 {
 	for (unsigned i = 0; i < t->ctls; i++)
 		red_look(&t->ctl[i], 0);
+	vt_guard_rest(t);
 }
 
 /* ---- registers */
@@ -202,6 +204,7 @@ void vt_enable(struct vctl *c, bool wait)
 	uint32_t n = MIN((uint32_t)ADMIN_ENTRIES, (uint32_t)(c->cap & 0xffff) + 1);
 
 	vt_trace(c->t, "%s CC.EN=1", c->name);
+	vt_guard_reset(c); /* what it was given before is not its any more */
 	if (!c->acq.len) {
 		c->acq = vt_mem(c, n * 16);
 		c->asq = vt_mem(c, n * 64);

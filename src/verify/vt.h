@@ -53,7 +53,7 @@ struct vsq {
 	uint16_t tail, rung;		/* next slot to fill; as last told to the controller */
 	uint16_t head;			/* as last told by a CQE */
 	uint16_t next_cid;
-	uint64_t fetched;		/* advances of head seen */
+	uint64_t put, passed;		/* entries, counted for ever: into the queue; by its head, as far as we know */
 };
 
 struct vctl;
@@ -62,7 +62,7 @@ struct vcmd {
 	bool stray;			/* nobody waits for it: it is forgotten when it completes */
 	struct vcmd *twin;		/* the same, sent again by a fault: its buffer is busy until twin->used goes */
 	struct vctl *c;
-	uint16_t qid, cid;
+	uint16_t qid, cid, slot;	/* slot: of its entry in the queue */
 	struct nvme_sqe sqe;
 	struct nvme_cqe cqe;
 	uint16_t want[16];		/* a copy: the set may live shorter than the command */
@@ -70,6 +70,7 @@ struct vcmd {
 	int8_t op;			/* enum vop, -1 none of ours; and the target's state when it was sent */
 	uint8_t mstate;
 	uint16_t odd, target;		/* of cover_see.c: the one wrong field; CNTLID */
+	uint64_t nth;			/* entry of its queue, counted for ever */
 	uint64_t sent_ns, order;	/* order: of completion, run wide */
 };
 
@@ -109,6 +110,9 @@ struct vctl {
 	struct vbell { unsigned index; uint32_t val; unsigned turns; bool behind; } bell[16];	/* held back on purpose */
 	unsigned bells;
 	unsigned reds;
+	struct { struct vmem m; int fd; } other[6];	/* memory with other rights, mapped beside mem */
+	unsigned others;
+	struct vguard *guard;		/* vt_guard.c; NULL: memory is not looked at */
 };
 
 enum vt_verdict { VT_PASS, VT_FAIL, VT_ERROR, VT_SKIP, VT_XFAIL, VT_XPASS, VT_VERDICTS };
@@ -144,6 +148,7 @@ struct vt {
 	enum vt_verdict verdict;
 	char why[1024];
 	struct vt_wrong { bool set; char text[300]; } wrong;	/* the status that was wrong, for signature.c */
+	bool guard_all;			/* all memory is looked at around each command, not a part of it */
 	bool lost;			/* the DUT does not answer any more */
 	struct vt_reading reading[VT_READINGS];
 	unsigned readings;
@@ -181,6 +186,9 @@ void vt_trace(struct vt *, const char *fmt, ...) __attribute__((format(printf, 2
 
 /* ---- memory */
 struct vmem vt_mem(struct vctl *, uint32_t bytes);			/* zeroed */
+/* Whole pages that the controller may only read, or only write, or neither (NEED: DUT_RIGHTS). Zeroed; the runner takes them back. Not
+ * looked at for what is written there: it must be the test's business. */
+struct vmem vt_mem_as(struct vctl *, uint32_t bytes, bool read, bool write);
 /* What was taken since the mark is free again (after a look at its guard pages): for tests that loop. */
 struct vmark { uint64_t used; unsigned reds; };
 static inline struct vmark vt_mark(const struct vctl *c) { return (struct vmark){ c->used, c->reds }; }

@@ -82,9 +82,11 @@ static void may_end(struct vcmd *k, const uint16_t *want)
 	k->want[n] = ST_END;
 }
 
-static void put_sqe(struct vsq *q, const struct nvme_sqe *s)
+static void put_sqe(struct vsq *q, struct vcmd *k)
 {
-	memcpy(q->m.p + 64u * q->tail, s, 64);
+	k->slot = q->tail;
+	k->nth = ++q->put;
+	memcpy(q->m.p + 64u * q->tail, &k->sqe, 64);
 	q->tail = (uint16_t)((q->tail + 1) % q->size);
 }
 
@@ -101,7 +103,7 @@ static void put_twin(struct vctl *c, struct vsq *q, struct vcmd *k)
 	twin->sqe.cid = le16_of(twin->cid);
 	twin->stray = true;
 	k->twin = twin;
-	put_sqe(q, &twin->sqe);
+	put_sqe(q, twin);
 	c->t->submitted++;
 	vt_trace(c->t, "%s sq%u cid %u is the same again", c->name, twin->qid, twin->cid);
 }
@@ -120,7 +122,7 @@ static void note(struct vt *t, const struct vctl *c, unsigned qid, const struct 
 	t->sequence = h;
 }
 
-struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
+static struct vcmd *queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const struct vmem *exact, uint32_t len, const uint16_t *want)
 {
 	struct vsq *q = &c->sq[qid];
 	struct vcmd *k = slot(c->t);
@@ -138,8 +140,9 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	k->sent_ns = vt_now_ns();
 	note(c->t, c, qid, s);
 	put = vt_inject_sqe(c, k, &twice);
+	vt_guard_sent(c, k, exact, len);
 	if (put)
-		put_sqe(q, &k->sqe);
+		put_sqe(q, k);
 	c->t->submitted++;
 	vt_trace(c->t, "%s sq%u cid %u %s nsid %u cdw10 %08x %08x %08x %08x %08x %08x prp1 %llx", c->name, qid, k->cid, op_name(k),
 		 le32_get(s->nsid), le32_get(s->cdw10), le32_get(s->cdw11), le32_get(s->cdw12), le32_get(s->cdw13),
@@ -148,6 +151,11 @@ struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, co
 	if (put && twice)
 		put_twin(c, q, k);
 	return k;
+}
+
+struct vcmd *vt_queue(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
+{
+	return queue(c, qid, s, NULL, 0, want);
 }
 
 void vt_ring(struct vctl *c, unsigned qid)
@@ -193,8 +201,16 @@ static void free_slots(struct vctl *c, unsigned sqid, unsigned sqhd)
 		vt_fail(c->t, "%s: SQHD %u, but SQ %u has %u entries", c->name, sqhd, sqid, q->size);
 	if (freed > sent)
 		vt_fail(c->t, "%s: SQHD of SQ %u goes from %u to %u, the tail doorbell is at %u", c->name, sqid, q->head, sqhd, q->rung);
+	q->passed += freed;
 	for (; q->head != sqhd; q->head = (uint16_t)((q->head + 1) % q->size))
 		memset(q->m.p + 64u * q->head, 0xff, 64);
+}
+
+/* The entry is ours until we have heard that the head has passed it: nobody may have written there. */
+static void judge_entry(struct vctl *c, const struct vsq *q, const struct vcmd *k)
+{
+	if (k->nth > q->passed && k->slot < q->size && memcmp(q->m.p + 64u * k->slot, &k->sqe, 64))
+		vt_fail(c->t, "%s wrote into SQ %u: the entry of %s (CID %u, slot %u) has changed", c->name, q->qid, op_name(k), k->cid, k->slot);
 }
 
 static void match(struct vctl *c, struct vcq *q, const struct nvme_cqe *e)
@@ -209,9 +225,11 @@ static void match(struct vctl *c, struct vcq *q, const struct nvme_cqe *e)
 		vt_fail(c->t, "%s posted a completion in CQ %u for SQ %u CID %u, which is not out", c->name, q->qid, sqid, cid);
 	if (c->sq[sqid].cqid != q->qid)
 		vt_fail(c->t, "%s posted the completion of SQ %u in CQ %u, not in CQ %u", c->name, sqid, q->qid, c->sq[sqid].cqid);
+	judge_entry(c, &c->sq[sqid], k);
 	free_slots(c, sqid, le16_get(e->sqhd));
 	k->cqe = *e;
 	k->done = true;
+	vt_guard_done(c, k);
 	k->order = ++c->t->order;
 	c->t->completed++;
 	judge(c->t, k);
@@ -346,11 +364,21 @@ static unsigned pass(struct vctl *c, unsigned qid, const struct nvme_sqe *s, voi
 	return nvme_cqe_status(&k->cqe);
 }
 
+/* While we wait for it nobody but devices writes our memory. */
+static unsigned alone(struct vctl *c, unsigned qid, struct vcmd *k)
+{
+	vt_guard_before(c->t, k);
+	vt_ring(c, qid);
+	vt_wait(c->t, k);
+	vt_guard_after(c->t, k);
+	return vt_finish(c->t, k);
+}
+
 unsigned vt_do(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const uint16_t *want)
 {
 	if (!c->port)
 		return pass(c, qid, s, NULL, 0, want);
-	return vt_finish(c->t, vt_send(c, qid, s, want));
+	return alone(c, qid, queue(c, qid, s, NULL, 0, want));
 }
 
 unsigned vt_do_data(struct vctl *c, unsigned qid, const struct nvme_sqe *s, const struct vmem *m, uint32_t len, const uint16_t *want)
@@ -360,7 +388,7 @@ unsigned vt_do_data(struct vctl *c, unsigned qid, const struct nvme_sqe *s, cons
 	if (!c->port)
 		return pass(c, qid, s, m->p, len, want);
 	vt_data(c, &with, m, len);
-	return vt_finish(c->t, vt_send(c, qid, &with, want));
+	return alone(c, qid, queue(c, qid, &with, m, len, want));
 }
 
 static bool never(void *ctx) { (void)ctx; return false; }

@@ -206,6 +206,7 @@ void vt_again(struct vctl *c)
 	c->bells = 0;
 	c->mapped = false;
 	rc = c->dut->again(c->dut, &err);
+	vt_others_free(c, false);
 	c->port = c->dut->port;
 	if (rc) {
 		c->t->lost = true;

@@ -1,5 +1,6 @@
 /* Bringing a DUT up: memory for each controller, reset, Identify, and from that what tests may ask of it. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -9,7 +10,8 @@
 #include "verify/pi.h"
 #include "verify/vt_in.h"
 
-enum { MEM_BYTES = 24 << 20 };
+enum { MEM_BYTES = 24 << 20, OTHERS_EACH = 1 << 20 };
+#define OTHERS_OFF (1ull << 30)
 /* All migratable controllers have their memory at the same addresses, as a VM has on both servers; the MMCs elsewhere, so that a
  * controller that uses somebody else's address is noticed. */
 #define MC_IOVA 0x100000000ull
@@ -55,7 +57,50 @@ static int map(struct vctl *c, uint64_t iova, struct err *err)
 	if (rc)
 		return err_set(err, rc, "%s: the controller does not take memory: %s", c->dut->name, strerror(-rc));
 	c->mapped = true;
-	return 0;
+	return vt_guard_open(c) ? err_set(err, -ENOMEM, "no memory for tests") : 0;
+}
+
+/* The controller gets a descriptor that allows no more than it may do: its own mapping cannot either. A file that may only be written
+ * cannot be mapped, so for that it is one of both. */
+static int descriptor(int fd, bool write)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+}
+
+struct vmem vt_mem_as(struct vctl *c, uint32_t bytes, bool read, bool write)
+{
+	uint64_t len = round_up(bytes, VT_PAGE), iova = c->iova + (OTHERS_OFF + (uint64_t)c->others * OTHERS_EACH);
+	int fd = memfd_create("ferry-verify-other", MFD_CLOEXEC), give, rc;
+	uint8_t *p;
+
+	if (fd < 0 || ftruncate(fd, (off_t)len) || !c->port || !c->port->ops->dma_map_as || c->others == ARRAY_LEN(c->other))
+		vt_error(c->t, "no memory of other rights for %s", c->name);
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	give = descriptor(fd, write);
+	close(fd);
+	if (p == MAP_FAILED || give < 0)
+		vt_error(c->t, "no memory of other rights for %s: %s", c->name, strerror(errno));
+	c->other[c->others].m = (struct vmem){ p, iova, (uint32_t)len };
+	c->other[c->others++].fd = give;
+	rc = c->port->ops->dma_map_as(c->port, iova, p, len, give, 0, read, write);
+	if (rc)
+		vt_error(c->t, "%s does not take memory that it may %s: %s", c->name, read ? "only read" : write ? "only write" : "not reach", strerror(-rc));
+	return (struct vmem){ p, iova, bytes };
+}
+
+void vt_others_free(struct vctl *c, bool unmap)
+{
+	while (c->others) {
+		struct vmem *m = &c->other[--c->others].m;
+
+		if (unmap)
+			c->port->ops->dma_unmap(c->port, m->iova, m->len);
+		munmap(m->p, m->len);
+		close(c->other[c->others].fd);
+	}
 }
 
 /* Bus master, or it may not reach memory; MSI-X, or it may not interrupt. */
@@ -309,6 +354,8 @@ static void reset_all(struct vt *t)
 			if (!c->port || (pass == 0) != c->mmc)
 				continue;
 			vt_disable(c);
+			vt_others_free(c, true);
+			vt_guard_taken(c);
 			c->used = 0;
 			c->reds = 0;
 			c->acq.len = c->asq.len = 0;
@@ -322,6 +369,7 @@ void vt_fresh(struct vt *t) { reset_all(t); }
 bool vt_bring_up(struct vt *t, struct err *err)
 {
 	t->deadline_ns = vt_now_ns() + 20000000000ull;
+	vt_guard_fresh(t);
 	for (volatile unsigned attempt = 0; attempt < 2 && !t->lost; attempt++) {
 		if (!setjmp(t->out)) {
 			if (attempt)
@@ -421,8 +469,11 @@ void vt_close(struct vt *t)
 			c->port->ops->reg_write(c->port, NVME_REG_CC, 4, 0);
 			for (int n = 0; n < 1000 && t->dut->pump; n++)
 				t->dut->pump(t->dut->ctx);
+			vt_others_free(c, true);
 			c->port->ops->dma_unmap(c->port, c->iova, c->bytes);
 		}
+		vt_others_free(c, false);
+		vt_guard_close(c);
 		if (c->mem && c->port)
 			munmap(c->mem, c->bytes);
 		else

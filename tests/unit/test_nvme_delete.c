@@ -52,6 +52,7 @@ TEST(delete_cq_waits_for_its_last_completion)
 	EXPECT_STATUS(rig_admin(&r, r.mc, del), NVME_QID_INVALID);
 	make.cdw10 = le32_of(7u << 16 | 1);
 	make.cdw11 = le32_of(1u << 16 | 1);
+	make.prp1 = le64_of(rig_iova(&r, r.mc, rig_host(&r, r.mc)->q[1].sq));
 	EXPECT_STATUS(rig_admin(&r, r.mc, make), NVME_CQ_INVALID);
 	EXPECT(r.mc->cq[1].live);
 	let_go(&r, op);

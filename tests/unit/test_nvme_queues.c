@@ -32,6 +32,37 @@ TEST(queue_create_needs_entry_sizes)
 	EXPECT_EQ(nvme_cq_create(r.mc, 1, 16, 0x1000, true, 0), NVME_QSIZE_INVALID);
 }
 
+static unsigned make(struct rig *r, uint8_t opc, uint16_t qid, uint64_t prp1)
+{
+	struct nvme_sqe s = { .opc = opc, .cdw10 = le32_of(qid | 63u << 16), .cdw11 = le32_of(1 | (opc == NVME_OP_CREATE_SQ ? 1u << 16 : 0)),
+			      .prp1 = le64_of(prp1) };
+	struct nvme_cqe e = rig_admin(r, r->mc, s);
+
+	return nvme_cqe_status(&e);
+}
+
+/* A queue in memory that is not there, ends, or goes the other way would take commands and never answer: it is refused, not half made. */
+TEST(queue_needs_memory_it_can_use)
+{
+	static uint8_t page[4096] __attribute__((aligned(4096)));
+	enum { READ_ONLY = 1u << 30, WRITE_ONLY = READ_ONLY + 8192, END = RIG_MEM - 4096 };
+	uint64_t iova;
+
+	RIG(r, .disabled = false);
+	iova = rig_host(&r, r.mc)->iova;
+	EXPECT_EQ(gmem_add(&r.mc->dev.gmem, READ_ONLY, 4096, page, true, false), 0);
+	EXPECT_EQ(gmem_add(&r.mc->dev.gmem, WRITE_ONLY, 4096, page, false, true), 0);
+	EXPECT_EQ(make(&r, NVME_OP_CREATE_CQ, 1, 0x7fff0000000), NVME_INVALID_FIELD);
+	EXPECT_EQ(make(&r, NVME_OP_CREATE_CQ, 1, READ_ONLY), NVME_INVALID_FIELD);
+	EXPECT_EQ(make(&r, NVME_OP_CREATE_CQ, 1, WRITE_ONLY), NVME_SUCCESS);
+	EXPECT_EQ(make(&r, NVME_OP_CREATE_SQ, 2, WRITE_ONLY), NVME_INVALID_FIELD);
+	EXPECT_EQ(make(&r, NVME_OP_CREATE_SQ, 2, iova + END + 4096), NVME_INVALID_FIELD);
+	EXPECT(!r.mc->sq[2].live);
+	EXPECT_EQ(r.mc->cq[1].sqs, 0);
+	EXPECT_EQ(make(&r, NVME_OP_CREATE_SQ, 2, READ_ONLY), NVME_SUCCESS);
+	EXPECT_EQ(make(&r, NVME_OP_CREATE_SQ, 3, iova + END), NVME_SUCCESS);
+}
+
 /* Three times around both rings: phase, heads and data stay right. */
 TEST(phase_over_wrap)
 {

@@ -26,8 +26,9 @@ static bool cqid_in_range(const struct nvme_ctrl *c, uint32_t qid)
 	return qid >= 1 && qid <= MIN((c->feat.num_queues >> 16) + 1u, (uint32_t)c->max_ioq);
 }
 
-/* What both kinds of Create share. CAP.CQR = 1, so a queue must be contiguous. */
-static nvme_status queue_judge(const struct nvme_ctrl *c, uint32_t qsize0, bool pc, uint64_t prp1)
+/* What both kinds of Create share. CAP.CQR = 1, so a queue must be contiguous. In memory that it cannot use (no memory, or only for the other
+ * direction) it would take commands and never answer: as with data queues, the host is told while somebody listens. */
+static nvme_status queue_judge(struct nvme_ctrl *c, uint32_t qsize0, bool pc, uint64_t prp1, uint32_t entry, bool write)
 {
 	if (qsize0 == 0 || qsize0 > (c->cap & 0xffff))
 		return NVME_QSIZE_INVALID;
@@ -35,7 +36,7 @@ static nvme_status queue_judge(const struct nvme_ctrl *c, uint32_t qsize0, bool 
 		return NVME_INVALID_FIELD;
 	if (prp1 & (NVME_PAGE - 1))
 		return NVME_PRP_OFFSET;
-	return NVME_SUCCESS;
+	return gmem_covers(&c->dev.gmem, prp1, (qsize0 + 1ull) * entry, write) ? NVME_SUCCESS : NVME_INVALID_FIELD;
 }
 
 static nvme_status create_cq(struct nvme_req *r)
@@ -46,7 +47,7 @@ static nvme_status create_cq(struct nvme_req *r)
 
 	if (!cqid_in_range(c, qid) || c->cq[qid].live)
 		return NVME_QID_INVALID;
-	status = queue_judge(c, nvme_create_cq_qsize0(&r->sqe), nvme_create_cq_pc(&r->sqe), le64_get(r->sqe.prp1));
+	status = queue_judge(c, nvme_create_cq_qsize0(&r->sqe), nvme_create_cq_pc(&r->sqe), le64_get(r->sqe.prp1), sizeof(struct nvme_cqe), true);
 	if (status != NVME_SUCCESS)
 		return status;
 	/* Judged with IEN = 0 too: the vector is state that moves, and must be one we have. */
@@ -69,7 +70,7 @@ static nvme_status create_sq(struct nvme_req *r)
 		return NVME_QID_INVALID;
 	if (!c->cq[cqid].live)
 		return NVME_CQ_INVALID;
-	status = queue_judge(c, nvme_create_sq_qsize0(&r->sqe), nvme_create_sq_pc(&r->sqe), le64_get(r->sqe.prp1));
+	status = queue_judge(c, nvme_create_sq_qsize0(&r->sqe), nvme_create_sq_pc(&r->sqe), le64_get(r->sqe.prp1), sizeof(struct nvme_sqe), false);
 	if (status != NVME_SUCCESS)
 		return status;
 	return nvme_sq_create(c, (uint16_t)qid, (uint16_t)cqid, nvme_create_sq_qsize0(&r->sqe) + 1,
