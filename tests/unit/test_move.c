@@ -443,6 +443,7 @@ TEST(overflows_now_and_then_end_the_move)
 	}
 	EXPECT_EQ(out_rc(&w), -EOVERFLOW);
 	EXPECT_EQ(move_out_progress(w.out)->overflows, 15);	/* begun anew; the next ends it */
+	guest_set_rate(&w.s[0].vm.h, 0);
 	guest_is_well(&w, 0);
 }
 

@@ -33,7 +33,7 @@ static struct shim {
 	uint8_t *mem;
 	uint64_t iova, bytes;
 	struct watch sq[QUEUES], cq[QUEUES];
-	struct { struct nvme_sqe was; uint16_t status; } sent[QUEUES][SENT];
+	struct { struct nvme_sqe was, now, *slot; uint16_t status; } sent[QUEUES][SENT];	/* now: as the device is told */
 	struct block *block;
 	unsigned lbaf, type, pil, writes;
 	bool ext, dulbe;
@@ -398,6 +398,13 @@ static void tell(unsigned qid, const struct nvme_sqe *s, unsigned st, struct nvm
 	}
 }
 
+/* The host looks whether its entry is still what it was. */
+static void put_back(unsigned qid, unsigned cid)
+{
+	if (!memcmp(shim.sent[qid][cid].slot, &shim.sent[qid][cid].now, sizeof(struct nvme_sqe)))
+		*shim.sent[qid][cid].slot = shim.sent[qid][cid].was;
+}
+
 static void completions(unsigned qid)
 {
 	struct watch *q = &shim.cq[qid];
@@ -409,6 +416,8 @@ static void completions(unsigned qid)
 
 		if (nvme_cqe_phase(c) != q->phase)
 			return;
+		if (shim.sent[sqid][cid].slot)
+			put_back(sqid, cid);
 		tell(qid, &shim.sent[sqid][cid].was, shim.sent[sqid][cid].status, c);
 		if (++q->head == q->size) {
 			q->head = 0;
@@ -451,6 +460,8 @@ static int s_bell(struct port *p, unsigned i, uint32_t v)
 
 		shim.sent[qid][cid].was = *s;
 		shim.sent[qid][cid].status = (uint16_t)(qid ? le32_get(s->nsid) == 1 ? serve(s, q) : 0 : serve_admin(s));
+		shim.sent[qid][cid].now = *s;
+		shim.sent[qid][cid].slot = s;
 	}
 	return shim.real->ops->doorbell(shim.real, i, v);
 }
