@@ -47,6 +47,15 @@ static void did_identify(struct ctrl *c, struct cmd *k)
 
 /* ---- queues -------------------------------------------------------------------------------------------------------------------- */
 
+/* Its commands ended before it did, and what is found in memory is found queue by queue. */
+static void last_completions(struct ctrl *c, const struct msq *q)
+{
+	struct mcq *cq = q && q->cqid ? ctrl_cq(c, q->cqid) : NULL;
+
+	if (cq)
+		cq_scan(c, cq);
+}
+
 static void did_queue(struct ctrl *c, struct cmd *k)
 {
 	const struct nvme_sqe *s = &k->sqe;
@@ -66,6 +75,7 @@ static void did_queue(struct ctrl *c, struct cmd *k)
 			    nvme_create_cq_ien(s), (uint16_t)nvme_create_cq_iv(s));
 		return;
 	case NVME_OP_DELETE_SQ:
+		last_completions(c, ctrl_sq(c, (uint16_t)nvme_delete_q_qid(s)));
 		ctrl_sq_del(c, (uint16_t)nvme_delete_q_qid(s));
 		return;
 	case NVME_OP_DELETE_CQ:
@@ -74,11 +84,11 @@ static void did_queue(struct ctrl *c, struct cmd *k)
 	}
 }
 
-/* From here on doorbells are in guest memory, and ours to look for. */
-static void did_dbbuf(struct ctrl *c, struct cmd *k)
+/* Ours to look for. */
+void ctrl_dbbuf(struct ctrl *c, uint64_t shadow, uint64_t events)
 {
-	c->shadow = le64_get(k->sqe.prp1);
-	c->events = le64_get(k->sqe.prp2);
+	c->shadow = shadow;
+	c->events = events;
 	c->blurred |= !c->message;
 	for (unsigned i = 0; i < c->sqs; i++)
 		if (c->sq[i])
@@ -300,7 +310,7 @@ void done_effects(struct ctrl *c, struct cmd *k, const struct nvme_cqe *e, uint6
 	switch (k->sqe.opc) {
 	case NVME_OP_IDENTIFY: did_identify(c, k); return;
 	case NVME_OP_CREATE_SQ: case NVME_OP_CREATE_CQ: case NVME_OP_DELETE_SQ: case NVME_OP_DELETE_CQ: did_queue(c, k); return;
-	case NVME_OP_DBBUF: did_dbbuf(c, k); return;
+	case NVME_OP_DBBUF: ctrl_dbbuf(c, le64_get(k->sqe.prp1), le64_get(k->sqe.prp2)); return;
 	case NVME_OP_CDQ: did_cdq(c, k, e); return;
 	case NVME_OP_TRACK_SEND: did_track(c, k); return;
 	case NVME_OP_TRACK_RECEIVE: track_received(c, k, uid); return;
