@@ -138,7 +138,7 @@ def writing(u):
     """Waits until the first disk is being written."""
     w = lambda: int(u.sh('cat /sys/class/block/$(basename @1)/stat').split()[4])
     before = w()
-    until('fio to write', lambda: w() > before + 500)
+    until('fio to write', lambda: w() > before + 500, 120)
 
 
 # ---- what the driver finds
