@@ -178,6 +178,12 @@ TEST(unknown_queues)
 
 /* ---- each field ---------------------------------------------------------------------------------------------------------- */
 
+/* What differs in memory may have been changed since by its host: nothing is said of it. */
+static void expect_told(struct mrig *r, unsigned n)
+{
+	EXPECT_RULE(r, STATE_QUEUES, r->message ? n : 0);
+}
+
 enum { IN_HEAD = 0, IN_SQ = offsetof(struct image, sq[1]), IN_CQ = offsetof(struct image, cq[1]) };
 static const struct lie { unsigned off; uint8_t flip; const char *what; bool by_message; } lies[] = {
 	{ IN_HEAD + 2, 1, "CP is 0x0", true },
@@ -207,6 +213,7 @@ static const struct lie { unsigned off; uint8_t flip; const char *what; bool by_
 static void each_field(struct mrig *r)
 {
 	unsigned told = 0;
+	uint64_t unjudged;
 	struct image x;
 
 	ready(r);
@@ -218,7 +225,12 @@ static void each_field(struct mrig *r)
 			continue; /* in memory that is no answer, and may be anything */
 		x = image_of(r);
 		((uint8_t *)&x)[lies[i].off] ^= lies[i].flip ? lies[i].flip : 0x80;
+		unjudged = monitor_stats(r->m)->unjudged;
 		answer(r, &x);
+		if (!r->message) {
+			EXPECT(monitor_stats(r->m)->unjudged > unjudged);
+			continue;
+		}
 		if (!strstr(last_note(r), lies[i].what))
 			fail_msg("\"%s\" was to be found; last: %s", lies[i].what, last_note(r));
 		EXPECT(monitor_stats(r->m)->broken[RULE_STATE_QUEUES] > told);
@@ -228,6 +240,8 @@ static void each_field(struct mrig *r)
 	x = image_of(r);
 	answer(r, &x);
 	EXPECT_EQ(monitor_broken(r->m), told);
+	if (!r->message)
+		return;
 	mr_admin_data(&r->p[0], get(0, sizeof(x)), &x, sizeof(x), 0);
 	EXPECT_EQ(monitor_broken(r->m), told + 1);
 	EXPECT(strstr(last_note(r), "CSUP is 0x0"));
@@ -248,13 +262,13 @@ static void a_queue_too_many(struct mrig *r)
 	mr_admin(&r->p[1], s, 0);
 	mr_suspend(r);
 	answer(r, &x);
-	EXPECT_RULE(r, STATE_QUEUES, 2);
+	expect_told(r, 2);
 	x.h.nvmecss = le64_of(2 + 12);
 	x.v.niosq = x.v.niocq = le16_of(1);
 	x.sq[1] = (struct nvme_state_sq){ 0 };
 	memcpy(&x.sq[1], &x.cq[0], sizeof(x.cq[0]));
 	answer(r, &x);
-	EXPECT_RULE(r, STATE_QUEUES, 2);
+	expect_told(r, 2);
 	EXPECT_EQ(monitor_stats(r->m)->states, 1);
 }
 BOTH(a_queue_too_many)
@@ -282,15 +296,15 @@ static void a_doorbell_on_its_way(struct mrig *r)
 	EXPECT_CLEAN(r);
 	x.sq[0].tail = le16_of((p->sq_tail[1] + 1) % MR_Q); /* which nobody ever wrote */
 	answer(r, &x);
-	EXPECT_RULE(r, STATE_QUEUES, 1);
+	expect_told(r, 1);
 	mr_ask(p, VUSER_REGION_READ, &back.a, sizeof(back.a), NULL, 0, &back, sizeof(back));
 	x.sq[0].tail = x.sq[0].head;
 	answer(r, &x);
-	EXPECT_RULE(r, STATE_QUEUES, 2);
+	expect_told(r, 2);
 	x = image_of(r);
 	answer(r, &x);
-	EXPECT_RULE(r, STATE_QUEUES, 2);
-	EXPECT_EQ(monitor_stats(r->m)->states, 5);
+	expect_told(r, 2);
+	EXPECT_EQ(monitor_stats(r->m)->states, r->message ? 5 : 3);
 }
 BOTH(a_doorbell_on_its_way)
 
@@ -324,8 +338,8 @@ static void set_and_got(struct mrig *r)
 	EXPECT_EQ(monitor_stats(r->m)->states, 1);
 	x.sq[0].head = le16_of(4);
 	answer(r, &x);
-	EXPECT_RULE(r, STATE_QUEUES, 1);
-	EXPECT(strstr(last_note(r), "SQ 1: the head is 0x4, and was 0x3"));
+	expect_told(r, 1);
+	EXPECT(!r->message || strstr(last_note(r), "SQ 1: the head is 0x4, and was 0x3"));
 }
 BOTH(set_and_got)
 
