@@ -33,6 +33,8 @@ struct vguard {
 	uint8_t *page;			/* one for each of the arena's */
 	uint32_t *looked;		/* those that are looked at around the command that is out */
 	unsigned looks, next;		/* next: where the next look in turn begins */
+	uint8_t now[VT_PAGE];		/* the page that is being judged, */
+	uint64_t now_at;		/* and where in the arena it is */
 };
 
 int vt_guard_open(struct vctl *c)
@@ -360,39 +362,40 @@ void vt_guard_before(struct vt *t, const struct vcmd *k)
 /* What was lent may be as it is now. */
 static void forgive(struct vctl *c, uint64_t at, uint64_t len)
 {
-	uint64_t lo = MAX(at, c->iova), hi = MIN(at + len, c->iova + MIN(c->used, c->bytes));
+	struct vguard *g = c->guard;
+	uint64_t page = c->iova + g->now_at, lo = MAX(at, page), hi = MIN(at + len, page + VT_PAGE);
 
 	if (lo < hi)
-		memcpy(c->guard->was + (lo - c->iova), c->mem + (lo - c->iova), hi - lo);
+		memcpy(g->was + (lo - c->iova), g->now + (lo - page), hi - lo);
 }
 
-static _Noreturn void changed(struct vctl *c, uint64_t page, const struct vcmd *k)
+static _Noreturn void changed(struct vctl *c, const struct vcmd *k)
 {
-	const uint8_t *was = c->guard->was + page, *is = c->mem + page;
+	const uint8_t *was = c->guard->was + c->guard->now_at, *is = c->guard->now;
 	uint64_t b = 0;
 
 	while (b < VT_PAGE - 1 && was[b] == is[b])
 		b++;
 	vt_fail(c->t, "%s wrote into memory that was not lent to it: address %llxh is %02xh, was %02xh, while %s of %s was out (prp1 %llxh)", c->name,
-		(unsigned long long)(c->iova + page + b), is[b], was[b],
+		(unsigned long long)(c->iova + c->guard->now_at + b), is[b], was[b],
 		k->qid ? nvme_nvm_op_name(k->sqe.opc) : nvme_admin_op_name(k->sqe.opc), k->c->name, (unsigned long long)le64_get(k->sqe.prp1));
 }
 
+/* A controller may go on writing what it was lent, beside other things in the same page: each page is looked at once, in a copy. */
 static void after(struct vctl *c, const struct vcmd *k)
 {
 	struct vguard *g = c->guard;
-	bool forgiven = false;
 
 	for (unsigned i = 0; i < g->looks; i++) {
 		uint64_t at = (uint64_t)g->looked[i] * VT_PAGE;
 
 		if (g->page[g->looked[i]] == LENT || !memcmp(g->was + at, c->mem + at, VT_PAGE))
 			continue;
-		if (!forgiven)
-			each_lent(c, forgive);
-		forgiven = true;
-		if (memcmp(g->was + at, c->mem + at, VT_PAGE))
-			changed(c, at, k);
+		memcpy(g->now, c->mem + at, VT_PAGE);
+		g->now_at = at;
+		each_lent(c, forgive);
+		if (memcmp(g->was + at, g->now, VT_PAGE))
+			changed(c, k);
 	}
 }
 
