@@ -84,11 +84,11 @@ static void did_queue(struct ctrl *c, struct cmd *k)
 	}
 }
 
-/* Ours to look for. */
-void ctrl_dbbuf(struct ctrl *c, uint64_t shadow, uint64_t events)
+/* From here on doorbells are in guest memory, and ours to look for. */
+static void did_dbbuf(struct ctrl *c, struct cmd *k)
 {
-	c->shadow = shadow;
-	c->events = events;
+	c->shadow = le64_get(k->sqe.prp1);
+	c->events = le64_get(k->sqe.prp2);
 	c->blurred |= !c->message;
 	for (unsigned i = 0; i < c->sqs; i++)
 		if (c->sq[i])
@@ -310,7 +310,7 @@ void done_effects(struct ctrl *c, struct cmd *k, const struct nvme_cqe *e, uint6
 	switch (k->sqe.opc) {
 	case NVME_OP_IDENTIFY: did_identify(c, k); return;
 	case NVME_OP_CREATE_SQ: case NVME_OP_CREATE_CQ: case NVME_OP_DELETE_SQ: case NVME_OP_DELETE_CQ: did_queue(c, k); return;
-	case NVME_OP_DBBUF: ctrl_dbbuf(c, le64_get(k->sqe.prp1), le64_get(k->sqe.prp2)); return;
+	case NVME_OP_DBBUF: did_dbbuf(c, k); return;
 	case NVME_OP_CDQ: did_cdq(c, k, e); return;
 	case NVME_OP_TRACK_SEND: did_track(c, k); return;
 	case NVME_OP_TRACK_RECEIVE: track_received(c, k, uid); return;

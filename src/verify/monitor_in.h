@@ -382,7 +382,6 @@ void guard_free(struct cmd *);
 
 /* monitor_done.c: what admin commands mean for the model */
 void done_effects(struct ctrl *, struct cmd *, const struct nvme_cqe *, uint64_t uid /* of its record */);
-void ctrl_dbbuf(struct ctrl *, uint64_t shadow, uint64_t events);	/* from here on doorbells are in guest memory */
 void done_submitted(struct ctrl *, struct cmd *); /* effects that may begin before the completion */
 bool done_wants(const struct cmd *);		/* its data is to be kept in cmd->data */
 

@@ -4,7 +4,7 @@
  */
 #include "verify/monitor_in.h"
 
-enum { TAG_FORMAT = 1, TAG_PROPS = 2, TAG_ADMIN = 3, TAG_HELD = 7, TAG_AERS = 8, TAG_DBBUF = 0x11 };
+enum { TAG_FORMAT = 1, TAG_PROPS = 2, TAG_ADMIN = 3, TAG_HELD = 7, TAG_AERS = 8 };
 
 static uint64_t num(const uint8_t *p, unsigned len)
 {
@@ -126,13 +126,6 @@ static void take_out(struct ctrl *mc, uint16_t sq, uint16_t cid, uint8_t opc)
 		k->nth = 0;
 }
 
-/* The doorbells are in guest memory there too. */
-static void take_dbbuf(struct ctrl *mc, const uint8_t *p)
-{
-	if (p[0])
-		ctrl_dbbuf(mc, num(p + 1, 8), num(p + 9, 8));
-}
-
 static bool take_vendor(struct ctrl *mc, const uint8_t *p, uint64_t len)
 {
 	uint32_t n = 0;
@@ -143,9 +136,6 @@ static bool take_vendor(struct ctrl *mc, const uint8_t *p, uint64_t len)
 		return false;
 	if (props[40])
 		take_admin(mc, props, admin);
-	r = find(p, len, TAG_DBBUF, 17, &n);
-	if (r)
-		take_dbbuf(mc, r);
 	n = 0;
 	r = find(p, len, TAG_AERS, 0, &n);
 	for (uint32_t i = 0; r && i + 4 <= n; i += 4)
