@@ -508,4 +508,24 @@ static inline struct nvme_sqe mr_rw(uint8_t opc, uint16_t cid, uint64_t prp1, ui
 	mr_open(r, message)
 static inline void mr_cleanup(struct mrig **r) { mr_close(*r); }
 
+/* The note of the last finding; "" none. */
+static inline const char *mr_last_note(struct mrig *r)
+{
+	static char note[REC_NOTE_MAX];
+	struct rec_reader *rd;
+	struct rec_item it;
+
+	note[0] = 0;
+	rec_flush(r->store);
+	rd = rec_reader_open(r->path, NULL);
+	while (rec_read(rd, &it, NULL) == 1)
+		if (it.what == REC_ITEM_TXN && it.rec.kind == REC_VIOLATION)
+			snprintf(note, sizeof(note), "%s", it.rec.note);
+	rec_reader_close(rd);
+	return note;
+}
+
+/* A test in both of the monitor's modes. */
+#define BOTH(name) TEST(name##_shared) { MRIG(r, false); name(r); } TEST(name##_by_message) { MRIG(r, true); name(r); }
+
 #endif

@@ -1,49 +1,6 @@
 /* What a hostile guest tried, each attack once: the rules are design rules 2 and 5, and the clause beside the case. */
 #include "hmlm.h"
-
-/* ---- a backend that answers when it is told to, and one that counts ---- */
-
-struct tap { struct blk b; struct list out; bool hold; uint64_t bytes; };
-static struct tap *tap;
-
-static int tap_submit(struct blk *b, struct blk_io *io)
-{
-	struct tap *t = (struct tap *)b;
-
-	t->bytes += io->nlb * b->block_bytes;
-	if (!t->hold)
-		return blk_submit(b->below, io);
-	list_push(&t->out, &io->link);
-	return 0;
-}
-static int tap_poll(struct blk *b) { return blk_poll(b->below); }
-static void tap_close(struct blk *b)
-{
-	blk_close(b->below);
-	free(b);
-	tap = NULL;
-}
-static const struct blk_ops tap_ops = { .name = "tap", .submit = tap_submit, .poll = tap_poll, .close = tap_close };
-static struct blk *tap_wrap(struct blk *below)
-{
-	tap = calloc(1, sizeof(*tap));
-	tap->b = *below;
-	tap->b.ops = &tap_ops;
-	tap->b.below = below;
-	list_init(&tap->out);
-	return &tap->b;
-}
-static bool tap_release(void)
-{
-	struct list *l = tap ? list_pop(&tap->out) : NULL;
-	struct blk_io *io;
-
-	if (!l)
-		return false;
-	io = LIST_ENTRY(l, struct blk_io, link);
-	io->done(io, blk_submit(tap->b.below, io) == BLK_DONE ? 0 : -EIO);
-	return true;
-}
+#include "tap.h"
 
 static struct nvme_sqe sqe(unsigned opc, uint32_t nsid) { return (struct nvme_sqe){ .opc = (uint8_t)opc, .nsid = le32_of(nsid) }; }
 static struct nvme_cqe admin(struct rig *r, unsigned opc) { return rig_admin(r, r->mc, sqe(opc, 0)); }

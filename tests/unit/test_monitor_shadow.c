@@ -68,24 +68,6 @@ static void ready(struct mrig *r)
 	work(r, 3, MR_Q + 3); /* another lap: its phase is 0 */
 }
 
-static const char *last_note(struct mrig *r)
-{
-	static char note[REC_NOTE_MAX];
-	struct rec_reader *rd;
-	struct rec_item it;
-
-	note[0] = 0;
-	rec_flush(r->store);
-	rd = rec_reader_open(r->path, NULL);
-	while (rec_read(rd, &it, NULL) == 1)
-		if (it.what == REC_ITEM_TXN && it.rec.kind == REC_VIOLATION)
-			snprintf(note, sizeof(note), "%s", it.rec.note);
-	rec_reader_close(rd);
-	return note;
-}
-
-#define BOTH(name) TEST(name##_shared) { MRIG(r, false); name(r); } TEST(name##_by_message) { MRIG(r, true); name(r); }
-
 /* ---- nothing is wrong ------------------------------------------------------------------------------------------------- */
 
 static void honest(struct mrig *r)
@@ -231,8 +213,8 @@ static void each_field(struct mrig *r)
 			EXPECT(monitor_stats(r->m)->unjudged > unjudged);
 			continue;
 		}
-		if (!strstr(last_note(r), lies[i].what))
-			fail_msg("\"%s\" was to be found; last: %s", lies[i].what, last_note(r));
+		if (!strstr(mr_last_note(r), lies[i].what))
+			fail_msg("\"%s\" was to be found; last: %s", lies[i].what, mr_last_note(r));
 		EXPECT(monitor_stats(r->m)->broken[RULE_STATE_QUEUES] > told);
 		told = (unsigned)monitor_stats(r->m)->broken[RULE_STATE_QUEUES];
 		EXPECT_EQ(monitor_broken(r->m), told);
@@ -244,7 +226,7 @@ static void each_field(struct mrig *r)
 		return;
 	mr_admin_data(&r->p[0], get(0, sizeof(x)), &x, sizeof(x), 0);
 	EXPECT_EQ(monitor_broken(r->m), told + 1);
-	EXPECT(strstr(last_note(r), "CSUP is 0x0"));
+	EXPECT(strstr(mr_last_note(r), "CSUP is 0x0"));
 }
 BOTH(each_field)
 
@@ -339,7 +321,7 @@ static void set_and_got(struct mrig *r)
 	x.sq[0].head = le16_of(4);
 	answer(r, &x);
 	expect_told(r, 1);
-	EXPECT(!r->message || strstr(last_note(r), "SQ 1: the head is 0x4, and was 0x3"));
+	EXPECT(!r->message || strstr(mr_last_note(r), "SQ 1: the head is 0x4, and was 0x3"));
 }
 BOTH(set_and_got)
 

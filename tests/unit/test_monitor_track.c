@@ -75,25 +75,6 @@ static void report(struct mrig *r, struct rep x)
 	} while (0)
 static void report_nothing(struct mrig *r, unsigned attrb) { report(r, report_of(attrb, 0, (struct nvme_tracked_range[1]){ 0 })); }
 
-/* The note of the last finding. */
-static const char *last_note(struct mrig *r)
-{
-	static char note[REC_NOTE_MAX];
-	struct rec_reader *rd;
-	struct rec_item it;
-
-	note[0] = 0;
-	rec_flush(r->store);
-	rd = rec_reader_open(r->path, NULL);
-	while (rec_read(rd, &it, NULL) == 1)
-		if (it.what == REC_ITEM_TXN && it.rec.kind == REC_VIOLATION)
-			snprintf(note, sizeof(note), "%s", it.rec.note);
-	rec_reader_close(rd);
-	return note;
-}
-
-#define BOTH(name) TEST(name##_shared) { MRIG(r, false); name(r); } TEST(name##_by_message) { MRIG(r, true); name(r); }
-
 /* ---- nothing is wrong ------------------------------------------------------------------------------------------------- */
 
 static void honest(struct mrig *r)
@@ -180,8 +161,8 @@ static void forgotten(struct mrig *r)
 	dirty(r, 0), dirty(r, 2), dirty(r, 4);
 	REPORT(r, 0, RUN(0, 1), RUN(4, 1), CQ_RUN);
 	EXPECT_RULE(r, TRACK_MISSED, 1);
-	EXPECT(strstr(last_note(r), "page 0x42000 (data), written by record "));
-	EXPECT(strstr(last_note(r), "reported before it: 0x40000+0x1000; behind it: 0x44000"));
+	EXPECT(strstr(mr_last_note(r), "page 0x42000 (data), written by record "));
+	EXPECT(strstr(mr_last_note(r), "reported before it: 0x40000+0x1000; behind it: 0x44000"));
 	report_nothing(r, 0); /* told once */
 	EXPECT_RULE(r, TRACK_MISSED, 1);
 }
@@ -217,7 +198,7 @@ TEST(completion_queue_forgotten)
 	dirty(r, 2);
 	REPORT(r, 0, RUN(2, 1));
 	EXPECT_RULE(r, TRACK_MISSED, 1);
-	EXPECT(strstr(last_note(r), "(completion queue)"));
+	EXPECT(strstr(mr_last_note(r), "(completion queue)"));
 }
 
 /* By message, the entry's write is known to be done when the controller has acted on a doorbell that came behind the answer to it. */
@@ -231,7 +212,7 @@ TEST(completion_queue_forgotten_by_message)
 	dirty(r, 3);
 	REPORT(r, 0, RUN(3, 1));
 	EXPECT_RULE(r, TRACK_MISSED, 1);
-	EXPECT(strstr(last_note(r), "(completion queue)"));
+	EXPECT(strstr(mr_last_note(r), "(completion queue)"));
 }
 
 /* Many are told as a few. */
@@ -392,7 +373,7 @@ static void last_leaves_out(struct mrig *r)
 	mr_suspend(r);
 	REPORT(r, SUSP, RUN(3, 1));
 	EXPECT_RULE(r, TRACK_FINAL, 1);
-	EXPECT(strstr(last_note(r), "(completion queue)"));
+	EXPECT(strstr(mr_last_note(r), "(completion queue)"));
 }
 BOTH(last_leaves_out)
 
@@ -502,14 +483,14 @@ TEST(report_contradicts_itself)
 
 		report(r, x);
 		EXPECT_RULE(r, TRACK_REPORT, i + 1);
-		EXPECT(strstr(last_note(r), bad[i].why));
+		EXPECT(strstr(mr_last_note(r), bad[i].why));
 	}
 	report_nothing(r, 0);
 	EXPECT_RULE(r, TRACK_REPORT, ARRAY_LEN(bad));
 	mr_suspend(r);
 	report_nothing(r, 0);
 	EXPECT_RULE(r, TRACK_REPORT, ARRAY_LEN(bad) + 1);
-	EXPECT(strstr(last_note(r), "SUSP is 0"));
+	EXPECT(strstr(mr_last_note(r), "SUSP is 0"));
 }
 
 /* Larger units: what was written is inside, that is enough. */

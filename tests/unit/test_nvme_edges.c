@@ -1,51 +1,9 @@
 /* What hosts may do at the edges, each once: queues that are not emptied or were used before something is switched on, backends that do
  * not answer, registers written at the wrong time, memory that runs out. The reason stands beside the case. */
 #include "hmlm.h"
+#include "tap.h"
 
 static struct nvme_sqe sqe(unsigned opc, uint32_t nsid) { return (struct nvme_sqe){ .opc = (uint8_t)opc, .nsid = le32_of(nsid) }; }
-
-/* ---- a backend that answers when it is told to */
-
-struct tap { struct blk b; struct list out; bool hold; };
-static struct tap *tap;
-
-static int tap_submit(struct blk *b, struct blk_io *io)
-{
-	struct tap *t = (struct tap *)b;
-
-	if (!t->hold)
-		return blk_submit(b->below, io);
-	list_push(&t->out, &io->link);
-	return 0;
-}
-static int tap_poll(struct blk *b) { return blk_poll(b->below); }
-static void tap_close(struct blk *b)
-{
-	blk_close(b->below);
-	free(b);
-	tap = NULL;
-}
-static const struct blk_ops tap_ops = { .name = "tap", .submit = tap_submit, .poll = tap_poll, .close = tap_close };
-static struct blk *tap_wrap(struct blk *below)
-{
-	tap = calloc(1, sizeof(*tap));
-	tap->b = *below;
-	tap->b.ops = &tap_ops;
-	tap->b.below = below;
-	list_init(&tap->out);
-	return &tap->b;
-}
-static void tap_release_all(void)
-{
-	struct list *l;
-
-	tap->hold = false;
-	while ((l = list_pop(&tap->out))) {
-		struct blk_io *io = LIST_ENTRY(l, struct blk_io, link);
-
-		io->done(io, blk_submit(tap->b.below, io) == BLK_DONE ? 0 : -EIO);
-	}
-}
 
 /* ---- who may be kept waiting by whom */
 

@@ -33,7 +33,7 @@ enum {
 	NVME_SGLS = 1 << 16 | 1,		/* SGLs of any alignment, bit buckets; what xfer.c takes */
 	NVME_QSIZE_MAX = 4096,			/* entries; CAP.MQES + 1 */
 	NVME_WORK_MAX = 4 << 20,		/* bytes one poll may give to backends; beyond, what can wait waits for the next */
-	NVME_HELD_MAX = 256			/* completions waiting for CQ room that a state image can carry; more stop fetching from I/O queues */
+	NVME_HELD_MAX = 256			/* completions waiting for CQ room; more stop fetching from I/O queues. A state image carries them all */
 };
 
 struct nvme_ns {
